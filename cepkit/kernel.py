@@ -1,0 +1,523 @@
+"""The time loop, compiled.
+
+The equations are those of :mod:`cepkit.cell`; what is here is only what makes them fast.
+
+- **Blocks.** Cells stand in blocks of ``BLOCK``; inside a block each variable is contiguous, at a
+  distance known to the compiler.  So the loops of the third phase below, which run the plain
+  functions of ``cell`` on 32 cells at once, become SIMD code without any alias checks.
+- **One table row per cell.** What voltage alone decides (steady state and decay of eleven gates,
+  six factors of currents) is tabulated over V with linear interpolation.  A row holds all of it,
+  so that a cell makes one look-up, and the SIMD lanes run over the columns.
+- **Rush-Larsen.** ``gate = inf + (gate - inf) exp(-dt / tau)``, with the decay in the table: one
+  table for each level of dt.
+- **Threads meet at a spinning barrier** once a step: 24 x 24 cells are too little work for a
+  thread pool's fork and join.
+- **Jacobi step.** A step reads the old voltages and writes the new ones, so the result does not
+  depend on the number of threads, bit for bit.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cepkit import cell
+
+BLOCK = 32
+N_GATES = 12  # eleven gates and a spare column: SIMD lanes come in fours
+N_FACTORS = len(cell.Voltage._fields)
+WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 spare
+N_CONC = len(cell.CONCENTRATIONS)
+N_COND = len(cell.Conductances._fields)
+V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
+DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
+
+# Rows of a thread's scratch block.
+_NA, _K, _KS, _CA, _FACTOR, _OPEN, _STIM, _LAP = 0, 1, 2, 3, 4, 10, 16, 17
+N_SCRATCH = 18
+
+_FAST = {"contract", "nsz", "arcp"}
+_jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+_inline = njit(error_model="numpy", fastmath=_FAST, forceinline=True)
+
+_currents = _inline(cell.currents)
+_fluxes = _inline(cell.fluxes)
+_membrane_current = _inline(cell.membrane_current)
+_calcium_gate = _inline(cell.calcium_gate)
+_Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def voltage_table(steps, constants, cell_type="epi", dtype=np.float64):
+    """Tables over V of everything that voltage alone decides.
+
+    Parameters
+    ----------
+    steps : sequence of float
+        The time steps [ms], one table each.
+    constants : cell.Constants
+    cell_type : str
+
+    Returns
+    -------
+    array, shape (len(steps), rows * WIDTH)
+    """
+    V = np.arange(V_LOW, V_HIGH + V_STEP / 2, V_STEP)
+    table = np.zeros((len(steps), V.size, WIDTH))
+    gates = cell.voltage_gates(V, cell_type)
+    for k, name in enumerate(cell.VOLTAGE_GATES):
+        inf, tau = gates[name]
+        table[:, :, k] = inf
+        for level, dt in enumerate(steps):
+            table[level, :, N_GATES + k] = np.exp(-dt / tau)
+    for k, factor in enumerate(cell.voltage_factors(V, constants)):
+        table[:, :, 2 * N_GATES + k] = factor
+    return table.reshape(len(steps), -1).astype(dtype)
+
+
+def rectifier_table(dtype=np.float64):
+    """Table of the open fraction of I_K1 over V - E_K."""
+    drive = np.arange(DRIVE_LOW, DRIVE_HIGH + DRIVE_STEP / 2, DRIVE_STEP)
+    return cell.rectifier(drive).astype(dtype)
+
+
+# ---- small compiled pieces ----------------------------------------------------------------------
+
+
+@intrinsic
+def _bits(typingctx, x):
+    """The 64 bits of a double as an integer."""
+
+    def code(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.int64(types.float64), code
+
+
+@intrinsic
+def _double(typingctx, n):
+    """The double that has these 64 bits."""
+
+    def code(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), code
+
+
+@intrinsic
+def _fetch_add(typingctx, array, value):
+    """Atomically add to ``array[0]`` and return what stood there."""
+
+    def code(context, builder, signature, args):
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.atomic_rmw("add", view.data, args[1], "seq_cst")
+
+    return types.int64(array, types.int64), code
+
+
+@intrinsic
+def _fetch(typingctx, array):
+    """Atomically read ``array[0]``."""
+
+    def code(context, builder, signature, args):
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.load_atomic(view.data, "seq_cst", 8)
+
+    return types.int64(array), code
+
+
+def _item(context, builder, kind, array, index):
+    """Pointer to an item of a contiguous array; no wrap-around of negative indices."""
+    view = context.make_array(kind)(context, builder, array)
+    return builder.gep(view.data, [index])
+
+
+@intrinsic
+def _get(typingctx, array, index):
+    """``array[index]`` without Python's negative indices, which would keep loops from vectorising."""
+
+    def code(context, builder, signature, args):
+        return builder.load(_item(context, builder, signature.args[0], args[0], args[1]))
+
+    return array.dtype(array, types.int64), code
+
+
+@intrinsic
+def _put(typingctx, array, index, value):
+    """``array[index] = value``, likewise."""
+
+    def code(context, builder, signature, args):
+        pointer = _item(context, builder, signature.args[0], args[0], args[1])
+        builder.store(args[2], pointer)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), code
+
+
+class _Lanes:
+    """Emits SIMD code over the columns of a table row, four at a time."""
+
+    def __init__(self, context, builder, dtype, weight):
+        self.builder = builder
+        self.scalar = context.get_value_type(dtype)
+        self.kind = ir.VectorType(self.scalar, 4)
+        self.align = dtype.bitwidth // 8
+        self.weight = self.spread(weight)
+
+    def spread(self, x):
+        lanes = ir.Constant(self.kind, ir.Undefined)
+        for lane in range(4):
+            lanes = self.builder.insert_element(lanes, x, ir.Constant(ir.IntType(32), lane))
+        return lanes
+
+    def pointer(self, base, offset):
+        return self.builder.gep(base, [ir.Constant(ir.IntType(64), offset)])
+
+    def load(self, base, offset):
+        pointer = self.pointer(base, offset)
+        pointer = self.builder.bitcast(pointer, self.kind.as_pointer())
+        return self.builder.load(pointer, align=self.align, typ=self.kind)
+
+    def store(self, value, base, offset):
+        pointer = self.pointer(base, offset)
+        pointer = self.builder.bitcast(pointer, self.kind.as_pointer())
+        self.builder.store(value, pointer, align=self.align)
+
+    def fma(self, a, b, c):
+        product = self.builder.fmul(a, b, flags=("contract",))
+        return self.builder.fadd(product, c, flags=("contract",))
+
+    def interpolate(self, row, offset):
+        low = self.load(row, offset)
+        rise = self.builder.fsub(self.load(row, offset + WIDTH), low)
+        return self.fma(self.weight, rise, low)
+
+
+@intrinsic
+def _relax(typingctx, gates, first, table, row, weight, W, cell):
+    """Advance the gates of one cell and write its factors: one interpolated row of the table.
+
+    In scalar terms, for each gate ``k`` and each factor ``k``::
+
+        gates[first + k] = inf[k] + (gates[first + k] - inf[k]) * decay[k]
+        W[(_FACTOR + k) * BLOCK + cell] = factor[k]
+    """
+
+    def code(context, builder, signature, args):
+        kinds = signature.args
+        wide = builder.mul(args[3], ir.Constant(ir.IntType(64), WIDTH))
+        base = _item(context, builder, kinds[2], args[2], wide)
+        gate = _item(context, builder, kinds[0], args[0], args[1])
+        lanes = _Lanes(context, builder, kinds[2].dtype, args[4])
+        for k in range(0, N_GATES, 4):
+            inf = lanes.interpolate(base, k)
+            decay = lanes.interpolate(base, N_GATES + k)
+            away = builder.fsub(lanes.load(gate, k), inf)
+            lanes.store(lanes.fma(away, decay, inf), gate, k)
+        scratch = _item(context, builder, kinds[5], args[5], args[6])
+        for k in range(N_FACTORS):
+            if k % 4 == 0:
+                factors = lanes.interpolate(base, 2 * N_GATES + k)
+            value = builder.extract_element(factors, ir.Constant(ir.IntType(32), k % 4))
+            builder.store(value, lanes.pointer(scratch, (_FACTOR + k) * BLOCK))
+        return context.get_dummy_value()
+
+    signature = types.void(gates, types.int64, table, types.int64, table.dtype, W, types.int64)
+    return signature, code
+
+
+@intrinsic
+def _sched_yield(typingctx):
+    """Give the processor to somebody else."""
+
+    def code(context, builder, signature, args):
+        kind = ir.FunctionType(ir.IntType(32), [])
+        function = cgutils.get_or_insert_function(builder.module, kind, "sched_yield")
+        return builder.call(function, [])
+
+    return types.int32(), code
+
+
+@_inline
+def log(x):
+    """Natural logarithm without branches or a library call, so that loops of it vectorise.
+
+    x = 2^e m with m in [0.71, 1.41]; log m = 2 artanh(s) with s = (m - 1) / (m + 1), whose series
+    in s^2 <= 0.0295 is cut after eleven terms (relative error below 1e-15).
+    """
+    shifted = _bits(x) - 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
+    e = shifted >> 52
+    s = _double((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
+    s = (s - 1.0) / (s + 1.0)
+    z = s * s
+    p = 1.0 / 21
+    p = p * z + 1.0 / 19
+    p = p * z + 1.0 / 17
+    p = p * z + 1.0 / 15
+    p = p * z + 1.0 / 13
+    p = p * z + 1.0 / 11
+    p = p * z + 1.0 / 9
+    p = p * z + 1.0 / 7
+    p = p * z + 1.0 / 5
+    p = p * z + 1.0 / 3
+    p = p * z + 1.0
+    return e * 0.6931471805599453 + 2.0 * s * p
+
+
+@_inline
+def small_exp(x):
+    """exp(x) for -0.5 <= x <= 0 by its series; relative error below 1e-10."""
+    p = 1.0 / 362880
+    p = p * x + 1.0 / 40320
+    p = p * x + 1.0 / 5040
+    p = p * x + 1.0 / 720
+    p = p * x + 1.0 / 120
+    p = p * x + 1.0 / 24
+    p = p * x + 1.0 / 6
+    p = p * x + 0.5
+    p = p * x + 1.0
+    return p * x + 1.0
+
+
+_reversal = _inline(cell.reversal)
+
+
+@_jit
+def _wait(counter, target):
+    """Arrive at the barrier, and spin until everybody has."""
+    _fetch_add(counter, 1)
+    spins = 0
+    while _fetch(counter) < target:
+        spins += 1
+        if spins > 2000:  # somebody else has our partner's processor
+            _sched_yield()
+
+
+# ---- one step of one block ----------------------------------------------------------------------
+
+
+@_jit
+def _reversals(conc, W, c):
+    """Phase 1, SIMD over cells: reversal potentials."""
+    for i in range(BLOCK):
+        E = _reversal(conc[5 * BLOCK + i], conc[6 * BLOCK + i], conc[i], c, log)
+        W[_NA * BLOCK + i] = E.Na
+        W[_K * BLOCK + i] = E.K
+        W[_KS * BLOCK + i] = E.Ks
+        W[_CA * BLOCK + i] = E.Ca
+
+
+@_jit
+def _look_up(V, start, gates, conc, W, table, rectify):
+    """Phase 2, SIMD over the columns of a table row: gates, and the factors of the currents."""
+    last = table.shape[0] // WIDTH - 1.001
+    last_drive = rectify.shape[0] - 1.001
+    for i in range(BLOCK):
+        v = _get(V, start + i)
+        x = (v - V_LOW) * (1 / V_STEP)
+        x = x if x > 0.0 else 0.0  # also where x is NaN
+        x = x if x < last else last
+        row = np.int64(x)
+        _relax(gates, i * N_GATES, table, row, x - row, W, i)
+
+        x = (v - W[_K * BLOCK + i] - DRIVE_LOW) * (1 / DRIVE_STEP)
+        x = x if x > 0.0 else 0.0
+        x = x if x < last_drive else last_drive
+        row = np.int64(x)
+        low = _get(rectify, row)
+        W[(_OPEN + 5) * BLOCK + i] = low + (x - row) * (_get(rectify, row + 1) - low)
+
+        g = i * N_GATES
+        m = gates[g + 3]
+        W[(_OPEN + 0) * BLOCK + i] = m * m * m * gates[g + 4] * gates[g + 5]
+        W[(_OPEN + 1) * BLOCK + i] = gates[g + 6] * gates[g + 7] * gates[g + 8]
+        W[(_OPEN + 2) * BLOCK + i] = gates[g + 9] * gates[g + 10]
+        W[(_OPEN + 3) * BLOCK + i] = gates[g] * gates[g + 1]
+        W[(_OPEN + 4) * BLOCK + i] = gates[g + 2] * gates[g + 2]
+
+
+@_jit
+def _diffuse(V, start, W, strides, ahead, behind, first):
+    """Divergence of the diffusive flux [mV/ms]; ``ahead`` and ``behind`` weigh the neighbours."""
+    for i in range(BLOCK):
+        W[_LAP * BLOCK + i] = 0.0
+    for axis in range(strides.shape[0]):
+        s = strides[axis]
+        forth, back = ahead[axis], behind[axis]
+        for i in range(BLOCK):
+            v = _get(V, start + i)
+            gain = _get(forth, first + i) * (_get(V, start + i + s) - v)
+            loss = _get(back, first + i) * (v - _get(V, start + i - s))
+            W[_LAP * BLOCK + i] += gain - loss
+
+
+@_jit
+def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
+    """Phase 3, SIMD over cells: currents, concentrations, voltage.  Returns the largest |dV/dt|."""
+    for i in range(BLOCK):
+        v = _get(V, start + i)
+        Cai = conc[i]
+        CaSR = conc[BLOCK + i]
+        CaSS = conc[2 * BLOCK + i]
+        Rbar = conc[3 * BLOCK + i]
+        Nai = conc[5 * BLOCK + i]
+        stimulus = W[_STIM * BLOCK + i]
+
+        inf, tau = _calcium_gate(CaSS)
+        fCaSS = inf + (conc[4 * BLOCK + i] - inf) * small_exp(-dt / tau)
+        E = _Nernst(W[_NA * BLOCK + i], W[_K * BLOCK + i], W[_KS * BLOCK + i], W[_CA * BLOCK + i])
+        factors = _Voltage(
+            W[_FACTOR * BLOCK + i],
+            W[(_FACTOR + 1) * BLOCK + i],
+            W[(_FACTOR + 2) * BLOCK + i],
+            W[(_FACTOR + 3) * BLOCK + i],
+            W[(_FACTOR + 4) * BLOCK + i],
+            W[(_FACTOR + 5) * BLOCK + i],
+        )
+        opened = _Open(
+            W[_OPEN * BLOCK + i],
+            W[(_OPEN + 1) * BLOCK + i] * fCaSS,
+            W[(_OPEN + 2) * BLOCK + i],
+            W[(_OPEN + 3) * BLOCK + i],
+            W[(_OPEN + 4) * BLOCK + i],
+            W[(_OPEN + 5) * BLOCK + i],
+        )
+        conductances = _Conductances(
+            g[i],
+            g[BLOCK + i],
+            g[2 * BLOCK + i],
+            g[3 * BLOCK + i],
+            g[4 * BLOCK + i],
+            g[5 * BLOCK + i],
+            g[6 * BLOCK + i],
+            g[7 * BLOCK + i],
+            g[8 * BLOCK + i],
+            g[9 * BLOCK + i],
+            g[10 * BLOCK + i],
+            g[11 * BLOCK + i],
+        )
+        now = _currents(v, opened, factors, E, Cai, CaSS, Nai, conductances, c, root_Ko)
+        flux = _fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
+        conc[i] = Cai + dt * flux.Cai
+        conc[BLOCK + i] = CaSR + dt * flux.CaSR
+        conc[2 * BLOCK + i] = CaSS + dt * flux.CaSS
+        conc[3 * BLOCK + i] = Rbar + dt * flux.Rbar
+        conc[4 * BLOCK + i] = fCaSS
+        conc[5 * BLOCK + i] = Nai + dt * flux.Nai
+        conc[6 * BLOCK + i] += dt * flux.Ki
+        rate = W[_LAP * BLOCK + i] - _membrane_current(now) - stimulus
+        _put(new, start + i, v + dt * rate)
+
+
+@_jit
+def _fastest(V, new, start, dt):
+    """Largest |dV/dt| of a block [mV/ms]."""
+    most = 0.0
+    for i in range(BLOCK):
+        change = abs(_get(new, start + i) - _get(V, start + i))
+        most = change if change > most else most
+    return most / dt
+
+
+@_jit
+def _stimulate(W, first, t, dt, stimuli, masks):
+    """Mean stimulus current over [t, t + dt]: the charge is exact whatever the step."""
+    for i in range(BLOCK):
+        W[_STIM * BLOCK + i] = 0.0
+    for k in range(stimuli.shape[0]):
+        begin, end, amplitude = stimuli[k, 0], stimuli[k, 1], stimuli[k, 2]
+        overlap = min(t + dt, end) - max(t, begin)
+        if overlap > 0.0:
+            share = amplitude * overlap / dt
+            mask = masks[np.int64(stimuli[k, 3])]
+            for i in range(BLOCK):
+                W[_STIM * BLOCK + i] += share * _get(mask, first + i)
+
+
+@_jit
+def advance(
+    thread, threads, counter, rates, spans, t0, macro, macros_per_frame, substeps, limits,
+    V, new, pad, gates, conc, conductances, c, root_Ko, tables, rectify, strides, ahead, behind,
+    stimuli, masks, frames, scratch,
+):  # fmt: skip
+    """Run one thread's share of the blocks through ``frames.shape[0]`` frames.
+
+    A frame is ``macros_per_frame`` macro steps of ``macro`` ms; a macro step is cut into
+    ``substeps[level]`` equal steps.  With one level that is a fixed step; with more, the level
+    follows from the fastest |dV/dt| anywhere in the sheet (``rates``, one entry a thread) and from
+    the stimulus, so that every thread takes the same decision.
+
+    Parameters
+    ----------
+    V, new : array, shape (pad + cells + pad,)
+        Voltages and the buffer they are advanced into; on return ``V`` or ``new`` holds the result
+        as the number of steps was even or odd.
+    gates : array, shape (blocks, BLOCK * N_GATES)
+    conc : array, shape (blocks, N_CONC * BLOCK)
+    conductances : array, shape (1 or blocks, N_COND * BLOCK)
+    frames : array, shape (frames, 4, cells)
+        Receives Vm, Cai, CaSR, CaSS at the end of each frame.
+
+    Returns
+    -------
+    int
+        Number of steps taken.
+    """
+    levels = substeps.shape[0]
+    per_block = conductances.shape[0] > 1
+    W = scratch[thread]
+    done = 0
+    for frame in range(frames.shape[0]):
+        for part in range(macros_per_frame):
+            t_macro = t0 + (frame * macros_per_frame + part) * macro
+            level = _choose(levels, limits, rates, threads, done, stimuli, t_macro, macro)
+            steps = substeps[level]
+            dt = macro / steps
+            table = tables[level]
+            for step in range(steps):
+                t = t_macro + step * dt
+                most = 0.0
+                for b in range(spans[thread], spans[thread + 1]):
+                    first = b * BLOCK
+                    start = pad + first
+                    _reversals(conc[b], W, c)
+                    _look_up(V, start, gates[b], conc[b], W, table, rectify)
+                    _diffuse(V, start, W, strides, ahead, behind, first)
+                    _stimulate(W, first, t, dt, stimuli, masks)
+                    g = conductances[b if per_block else 0]
+                    _advance(V, new, start, conc[b], W, g, c, root_Ko, dt)
+                    if levels > 1:
+                        most = max(most, _fastest(V, new, start, dt))
+                done += 1
+                rates[done % 2, thread * 8] = most  # a cache line apart
+                V, new = new, V
+                if threads > 1:
+                    _wait(counter, done * threads)
+        for b in range(spans[thread], spans[thread + 1]):
+            for i in range(BLOCK):
+                frames[frame, 0, b * BLOCK + i] = V[pad + b * BLOCK + i]
+                frames[frame, 1, b * BLOCK + i] = conc[b, i]
+                frames[frame, 2, b * BLOCK + i] = conc[b, BLOCK + i]
+                frames[frame, 3, b * BLOCK + i] = conc[b, 2 * BLOCK + i]
+    return done
+
+
+@_jit
+def _choose(levels, limits, rates, threads, done, stimuli, t, macro):
+    """Level of the coming macro step: the finest that speed or stimulus asks for."""
+    if levels == 1:
+        return 0
+    for k in range(stimuli.shape[0]):
+        if stimuli[k, 0] < t + macro and t < stimuli[k, 1]:
+            return levels - 1
+    most = 0.0
+    for thread in range(threads):
+        most = max(most, rates[done % 2, thread * 8])
+    level = 0
+    for k in range(levels - 1):
+        if most > limits[k]:
+            level = k + 1
+    return level

@@ -1,0 +1,188 @@
+"""Pacing: when and where the tissue is stimulated."""
+
+import base64
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+
+@dataclass(frozen=True, eq=False)
+class Stimulus:
+    """One current pulse.
+
+    Parameters
+    ----------
+    start : float
+        Onset [ms].
+    region : xr.DataArray of bool
+        The nodes that receive it (see :mod:`cepkit.region`).
+    duration : float
+        [ms]
+    amplitude : float
+        [pA/pF], negative = depolarising.
+    """
+
+    start: float
+    region: xr.DataArray = field(repr=False)
+    duration: float = 1.0
+    amplitude: float = -52.0
+
+    def __post_init__(self):
+        for name in ("start", "duration", "amplitude"):
+            value = getattr(self, name)
+            if not np.isfinite(value):
+                raise ValueError(f"Stimulus: {name}={value!r} must be a finite number")
+            object.__setattr__(self, name, float(value))
+        if self.duration <= 0:
+            raise ValueError(f"Stimulus: duration={self.duration!r} must be positive [ms]")
+        if not isinstance(self.region, xr.DataArray) or self.region.dtype != bool:
+            raise ValueError(
+                "Stimulus: region must be a boolean DataArray on the tissue's grid; make one with "
+                "cepkit.region, for example cepkit.region.corner(tissue)"
+            )
+        if not bool(self.region.any()):
+            raise ValueError("Stimulus: region holds no node; make it larger or move it")
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """A sequence of stimuli, in any order; where they overlap, their currents add."""
+
+    stimuli: tuple = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "stimuli", tuple(self.stimuli))
+        for stimulus in self.stimuli:
+            if not isinstance(stimulus, Stimulus):
+                raise ValueError(f"Protocol: {stimulus!r} is not a Stimulus")
+
+    def __add__(self, other):
+        return Protocol(self.stimuli + other.stimuli)
+
+    @property
+    def times(self):
+        """Onsets [ms], sorted."""
+        return np.sort([s.start for s in self.stimuli])
+
+    def regions(self):
+        """The distinct regions, and for each stimulus the index of its own."""
+        regions, index = [], []
+        for stimulus in self.stimuli:
+            for k, region in enumerate(regions):
+                if region is stimulus.region or np.array_equal(region.values, stimulus.region.values):
+                    index.append(k)
+                    break
+            else:
+                index.append(len(regions))
+                regions.append(stimulus.region)
+        return regions, index
+
+    def describe(self):
+        """The protocol as plain data, for provenance; regions as base64 of their packed bits."""
+        regions, index = self.regions()
+        return {
+            "stimuli": [
+                [s.start, s.duration, s.amplitude, k]
+                for s, k in zip(self.stimuli, index, strict=True)
+            ],
+            "regions": [base64.b64encode(np.packbits(r.values)).decode() for r in regions],
+        }
+
+
+def _positive(**values):
+    for name, value in values.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value!r} must be positive")
+
+
+def periodic(cycle_length, beats, region, amplitude=-52.0, duration=1.0, start=0.0):
+    """``beats`` stimuli, one each ``cycle_length`` ms.
+
+    Examples
+    --------
+    >>> import cepkit as cep
+    >>> tissue = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> cep.pacing.periodic(500.0, beats=3, region=cep.region.corner(tissue)).times.tolist()
+    [0.0, 500.0, 1000.0]
+    """
+    _positive(cycle_length=cycle_length, beats=beats, duration=duration)
+    return Protocol(
+        Stimulus(start + k * cycle_length, region, duration, amplitude) for k in range(int(beats))
+    )
+
+
+def s1s2(s1, beats, s2, region, s2_region=None, amplitude=-52.0, duration=1.0, start=0.0):
+    """``beats`` stimuli at cycle length ``s1``, then one at the coupling interval ``s2`` [ms]."""
+    _positive(s1=s1, s2=s2, beats=beats)
+    train = periodic(s1, beats, region, amplitude, duration, start)
+    extra = train.times[-1] + s2
+    return train + Protocol(
+        [Stimulus(extra, region if s2_region is None else s2_region, duration, amplitude)]
+    )
+
+
+def irregular(intervals, regions, seed, duration_total, amplitude=-52.0, duration=1.0, start=0.0):
+    """Stimuli at random intervals and sites, reproducible by ``seed``.
+
+    Parameters
+    ----------
+    intervals : (float, float)
+        Shortest and longest interval [ms]; uniform between them.
+    regions : sequence of xr.DataArray
+        The sites to choose from.
+    seed : int
+    duration_total : float
+        No stimulus starts at or after this time [ms].
+
+    Returns
+    -------
+    Protocol
+    """
+    low, high = intervals
+    _positive(shortest_interval=low, longest_interval=high, duration_total=duration_total)
+    if high < low:
+        raise ValueError(f"intervals={intervals!r} must be (shortest, longest)")
+    rng = np.random.default_rng(seed)
+    stimuli, t = [], float(start)
+    while t < duration_total:
+        stimuli.append(Stimulus(t, regions[rng.integers(len(regions))], duration, amplitude))
+        t += rng.uniform(low, high)
+    return Protocol(stimuli)
+
+
+def stimulus_field(protocol, like):
+    """The stimulus as a field: at each frame, the mean current until the next frame.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    like : xr.Dataset or xr.DataArray
+        Gives the time axis and the grid.
+
+    Returns
+    -------
+    xr.DataArray
+        Stimulus current [pA/pF], dims (time, ...) as in ``like``.
+    """
+    time = like["time"]
+    grid = [d for d in ("z", "y", "x") if d in like.dims]
+    shape = tuple(like.sizes[d] for d in grid)
+    step = float(time[1] - time[0]) if time.size > 1 else 1.0
+    values = np.zeros((time.size, *shape), np.float32)
+    begin = time.values
+    for stimulus in protocol.stimuli:
+        if stimulus.region.shape != shape:
+            raise ValueError(
+                f"protocol: a region has shape {stimulus.region.shape}, the grid has {shape}"
+            )
+        overlap = np.minimum(begin + step, stimulus.start + stimulus.duration) - np.maximum(
+            begin, stimulus.start
+        )
+        for k in np.flatnonzero(overlap > 1e-12):
+            values[k][stimulus.region.values] += stimulus.amplitude * overlap[k] / step
+    coords = {name: like[name] for name in ("time", *grid) if name in like.coords}
+    return xr.DataArray(
+        values, dims=("time", *grid), coords=coords, name="stimulus",
+        attrs={"units": "pA/pF", "long_name": "stimulus current"},
+    )  # fmt: skip

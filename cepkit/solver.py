@@ -1,0 +1,398 @@
+"""simulate(): tissue and protocol in, trajectory out.
+
+The monodomain equation ``dV/dt = div(D grad V) - (I_ion + I_stim)`` with a cell of
+:mod:`cepkit.cell` at every node.  Gates are advanced by Rush and Larsen's exponential step
+(doi:10.1109/TBME.1978.326270), everything else by an explicit Euler step, in one pass.
+"""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from platform import python_version
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from cepkit import cell, kernel
+from cepkit.store import TrajectoryStore, digest, source_hash
+
+FRAME_VARIABLES = ("Vm", "Cai", "CaSR", "CaSS")
+UNITS = {"Vm": "mV", "Cai": "mM", "CaSR": "mM", "CaSS": "mM"}
+LONG_NAMES = {
+    "Vm": "membrane potential",
+    "Cai": "cytosolic calcium",
+    "CaSR": "calcium in the sarcoplasmic reticulum",
+    "CaSS": "calcium in the subspace",
+}
+PRECISIONS = {  # gates and voltage, concentrations
+    "float64": (np.float64, np.float64),
+    "mixed": (np.float32, np.float64),
+    "float32": (np.float32, np.float32),
+}
+#: The adaptive step: macro steps of 0.2 ms cut into so many parts ...
+ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (1, 2, 10, 40)
+#: ... once |dV/dt| anywhere exceeds so many mV/ms.
+ADAPTIVE_LIMITS = (0.6, 3.0, 10.0)
+_CALL = 50  # frames a compiled call: fixed, so that a resumed run adds the same numbers
+
+
+class Sheet:
+    """All state of a tissue in the layout of the compiled kernel."""
+
+    def __init__(self, tissue, initial, conductances, dtype):
+        real, fine = PRECISIONS[dtype]
+        self.tissue, self.n = tissue, tissue.size
+        self.blocks = -(-self.n // kernel.BLOCK)
+        self.cells = self.blocks * kernel.BLOCK
+        strides = np.cumprod((1, *tissue.shape[:0:-1]))[::-1]
+        self.strides = strides.astype(np.int64)
+        self.pad = int(strides[0])
+        self.V = np.full(self.cells + 2 * self.pad, cell.INITIAL_STATE["Vm"], real)
+        self.new = self.V.copy()
+        self._gates = np.zeros((self.blocks, kernel.BLOCK, kernel.N_GATES), real)
+        self._conc = np.zeros((self.blocks, kernel.N_CONC, kernel.BLOCK), fine)
+        self.gates = self._gates.reshape(self.blocks, -1)
+        self.conc = self._conc.reshape(self.blocks, -1)
+        self.rates = np.zeros(1)
+        for name in cell.STATES:
+            self[name] = initial[name]
+        ahead, behind = tissue.weights
+        self.ahead = np.zeros((len(strides), self.cells), real)
+        self.behind = np.zeros_like(self.ahead)
+        self.ahead[:, : self.n] = ahead.reshape(len(strides), -1)
+        self.behind[:, : self.n] = behind.reshape(len(strides), -1)
+        if all(np.ndim(g) == 0 for g in conductances):
+            rows = np.repeat(np.array(conductances, real), kernel.BLOCK)[None]
+        else:
+            rows = np.stack([self._padded(g) for g in conductances], axis=1).reshape(self.blocks, -1)
+        self.conductances = np.ascontiguousarray(rows, real)
+
+    def _padded(self, values):
+        """A field as blocks; the last block is filled up with copies of the last node."""
+        flat = np.broadcast_to(values, self.tissue.shape).reshape(-1)
+        return np.pad(flat, (0, self.cells - self.n), mode="edge").reshape(self.blocks, -1)
+
+    def _view(self, name):
+        if name == "Vm":
+            return self.V[self.pad : self.pad + self.cells].reshape(self.blocks, -1)
+        if name in cell.VOLTAGE_GATES:
+            return self._gates[:, :, cell.VOLTAGE_GATES.index(name)]
+        return self._conc[:, cell.CONCENTRATIONS.index(name)]
+
+    def __getitem__(self, name):
+        return self._view(name).reshape(-1)[: self.n].reshape(self.tissue.shape).copy()
+
+    def __setitem__(self, name, values):
+        self._view(name)[:] = self._padded(values)
+
+    def arrays(self):
+        """Everything that a checkpoint must hold."""
+        return {"V": self.V, "gates": self.gates, "conc": self.conc, "rates": self.rates}
+
+    def restore(self, arrays):
+        for name, values in self.arrays().items():
+            values[:] = arrays[name]
+        self.new[:] = self.V
+
+
+class _Engine:
+    """Calls the kernel, one Python thread a processor."""
+
+    def __init__(self, sheet, constants, cell_type, save_every, macro, parts, stimuli, threads):
+        self.sheet, self.constants = sheet, constants
+        self.macro, self.parts = macro, np.array(parts, np.int64)
+        self.per_frame = round(save_every / macro)
+        self.save_every = save_every
+        real = sheet.V.dtype
+        self.tables = kernel.voltage_table(macro / self.parts, constants, cell_type, real)
+        self.rectify = kernel.rectifier_table(real)
+        self.stimuli, self.masks = stimuli
+        self.threads = max(1, min(threads, sheet.blocks))
+        self.spans = np.linspace(0, sheet.blocks, self.threads + 1).astype(np.int64)
+        self.scratch = np.zeros((self.threads, kernel.N_SCRATCH * kernel.BLOCK), real)
+        self.pool = ThreadPoolExecutor(self.threads)
+
+    def run(self, first, count):
+        """Advance by ``count`` frames after frame ``first``; array (count, 4, nodes)."""
+        s, t0 = self.sheet, first * self.save_every
+        end = t0 + count * self.save_every
+        near = (self.stimuli[:, 0] < end) & (self.stimuli[:, 1] > t0)
+        frames = np.empty((count, len(FRAME_VARIABLES), s.cells), np.float64)
+        counter = np.zeros(1, np.int64)
+        rates = np.zeros((2, 8 * self.threads))
+        rates[0, 0] = s.rates[0]
+        jobs = [
+            self.pool.submit(
+                kernel.advance,
+                k, self.threads, counter, rates, self.spans, t0, self.macro, self.per_frame,
+                self.parts, np.array(ADAPTIVE_LIMITS), s.V, s.new, s.pad, s.gates, s.conc,
+                s.conductances, self.constants, np.sqrt(self.constants.Ko / 5.4), self.tables,
+                self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, frames,
+                self.scratch,
+            )
+            for k in range(self.threads)
+        ]  # fmt: skip
+        steps = [job.result() for job in jobs][0]
+        if steps % 2:
+            s.V, s.new = s.new, s.V
+        s.rates[0] = rates[steps % 2].max()
+        return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape)
+
+
+def simulate(
+    tissue,
+    protocol,
+    duration,
+    dt=0.02,
+    save_every=1.0,
+    cell_type="epi",
+    parameters=None,
+    initial=None,
+    dtype="float64",
+    save=FRAME_VARIABLES,
+    store=None,
+    progress=True,
+    threads=None,
+):
+    """Simulate a tissue under a pacing protocol.
+
+    Parameters
+    ----------
+    tissue : Tissue
+    protocol : Protocol
+    duration : float
+        [ms], a multiple of ``save_every``.
+    dt : float or "adaptive"
+        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of
+        0.005 to 0.2 ms by the fastest upstroke anywhere in the tissue.
+    save_every : float
+        Time between frames [ms].
+    cell_type : {"epi", "endo", "m"}
+    parameters : mapping, optional
+        Changed parameters of the cell, by name.  The conductances may be arrays on the grid.
+    initial : xr.Dataset or mapping, optional
+        State to start from, all 19 variables; see :func:`final_state`.
+    dtype : {"float64", "mixed", "float32"}
+        ``mixed`` keeps concentrations in float64 and the rest in float32.
+    save : sequence of str
+        Which of Vm, Cai, CaSR, CaSS to keep.
+    store : path, optional
+        Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete
+        store of the same configuration is opened, one of another configuration is refused.
+    progress : bool
+        Show a progress bar for runs of some length.
+    threads : int, optional
+        Default: all processors that this process may use.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims (time, *axes); Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.
+
+    Raises
+    ------
+    ValueError
+        For an argument that does not fit, named with the way out.
+    FloatingPointError
+        If the solution diverges: says when and where.
+    """
+    macro, parts = _time_step(tissue, duration, dt, save_every)
+    _check(tissue, protocol, dtype, save)
+    conductances, constants = cell.parameters(cell_type, parameters)
+    for name, value in conductances._asdict().items():
+        if np.ndim(value) and np.shape(value) != tissue.shape:
+            raise ValueError(
+                f"parameters[{name!r}] has shape {np.shape(value)}; give a number or an array of "
+                f"the tissue's shape {tissue.shape}"
+            )
+    initial = _initial(initial, tissue)
+    attrs = _provenance(
+        tissue=tissue.describe(),
+        protocol=protocol.describe(),
+        duration=float(duration),
+        dt=dt if dt == "adaptive" else float(dt),
+        save_every=float(save_every),
+        cell_type=cell_type,
+        parameters={k: np.asarray(v).tolist() for k, v in (parameters or {}).items()},
+        initial=digest(*(np.asarray(initial[n], np.float64) for n in cell.STATES)),
+        dtype=dtype,
+        save=list(save),
+    )
+    count = round(duration / save_every)
+    target = TrajectoryStore(store, tissue, save, count, save_every, attrs, UNITS, LONG_NAMES)
+    if target.complete:
+        return target.open()
+
+    with target:
+        sheet = Sheet(tissue, initial, conductances, dtype)
+        threads = threads or len(os.sched_getaffinity(0))
+        stimuli = _stimuli(protocol, sheet)
+        engine = _Engine(
+            sheet, constants, cell_type, save_every, macro, parts, stimuli, threads
+        )
+        done = target.resume(sheet)
+        if done < 0:
+            target.append(np.stack([sheet[name] for name in FRAME_VARIABLES])[None])
+            done = 0
+        quiet = not progress or (count - done) * sheet.blocks < 20_000
+        with tqdm(total=count, initial=done, unit="ms", disable=quiet, desc="simulate") as bar:
+            while done < count:
+                frames = engine.run(done, min(_CALL, count - done))
+                _assert_finite(frames, done, save_every, tissue, dt)
+                target.append(frames)
+                done += len(frames)
+                bar.update(len(frames))
+                if target.due(done):
+                    target.checkpoint(done, sheet)
+        final = np.stack([sheet[name] for name in cell.STATES])
+        return target.finish(final, cell.STATES)
+
+
+def final_state(trajectory):
+    """The full state at the end of a run, to start another from.
+
+    Parameters
+    ----------
+    trajectory : xr.Dataset
+        As :func:`simulate` returned it, with its last frame.
+
+    Returns
+    -------
+    xr.Dataset
+        The 19 state variables on the grid.
+
+    Raises
+    ------
+    ValueError
+        If the trajectory does not carry the state of its own last frame.
+    """
+    end = trajectory.attrs.get("final_time")
+    if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:
+        raise ValueError(
+            "trajectory carries no full state of its last frame; hand over what simulate() "
+            "returned, not a part of it"
+        )
+    return trajectory["final_state"].reset_coords(drop=True).to_dataset(dim="state")
+
+
+# ---- checks and preparation ---------------------------------------------------------------------
+
+
+def _multiple(whole, part):
+    """``whole / part`` if it is a whole number (to rounding), else None."""
+    ratio = whole / part
+    return round(ratio) if abs(ratio - round(ratio)) < 1e-6 * max(1.0, ratio) else None
+
+
+def _time_step(tissue, duration, dt, save_every):
+    """Macro step [ms] and the parts it may be cut into."""
+    for name, value in (("duration", duration), ("save_every", save_every)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value!r} must be positive [ms]")
+    if not _multiple(duration, save_every):
+        raise ValueError(f"duration={duration!r} must be a multiple of save_every={save_every!r}")
+    limit = min(tissue.max_dt, 1.0)
+    if isinstance(dt, str):
+        if dt != "adaptive":
+            raise ValueError(f'dt={dt!r} must be a number [ms] or "adaptive"')
+        parts = tuple(n for n in ADAPTIVE_PARTS if ADAPTIVE_MACRO / n <= limit)
+        if len(parts) < len(ADAPTIVE_PARTS):
+            raise ValueError(
+                f'dt="adaptive" takes steps up to {ADAPTIVE_MACRO} ms, over the stability bound of '
+                f"this tissue; use a fixed dt of at most {limit:.4g} ms"
+            )
+        if not _multiple(save_every, ADAPTIVE_MACRO):
+            raise ValueError(
+                f'save_every={save_every!r} must be a multiple of {ADAPTIVE_MACRO} for dt="adaptive"'
+            )
+        return ADAPTIVE_MACRO, parts
+    if not (np.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt={dt!r} must be positive [ms]")
+    if dt > limit * (1 + 1e-9):
+        raise ValueError(
+            f"dt={dt!r} is over the stability bound of this tissue; the largest step that works is "
+            f"{limit:.4g} ms"
+        )
+    steps = _multiple(save_every, dt)
+    if not steps:
+        raise ValueError(f"save_every={save_every!r} must be a multiple of dt={dt!r}")
+    return float(save_every), (steps,)
+
+
+def _check(tissue, protocol, dtype, save):
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
+    unknown = [name for name in save if name not in FRAME_VARIABLES]
+    if unknown or not save:
+        raise ValueError(f"save={save!r} must name some of {FRAME_VARIABLES}")
+    for stimulus in protocol.stimuli:
+        if stimulus.region.shape != tissue.shape:
+            raise ValueError(
+                f"protocol: a region has shape {stimulus.region.shape}, the tissue has "
+                f"{tissue.shape}; make the region with this tissue"
+            )
+
+
+def _initial(initial, tissue):
+    state = dict(cell.INITIAL_STATE) if initial is None else initial
+    missing = [name for name in cell.STATES if name not in state]
+    if missing:
+        raise ValueError(f"initial: {', '.join(missing)} missing; all of {cell.STATES} are needed")
+    values = {name: np.asarray(state[name], float) for name in cell.STATES}
+    for name, value in values.items():
+        if value.ndim and value.shape != tissue.shape:
+            raise ValueError(
+                f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}"
+            )
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"initial[{name!r}] holds a value that is not finite")
+    return values
+
+
+def _stimuli(protocol, sheet):
+    """Stimuli as rows (begin, end, amplitude, region) and regions as masks over the cells."""
+    regions, index = protocol.regions()
+    masks = np.zeros((max(1, len(regions)), sheet.cells), sheet.V.dtype)
+    for k, region in enumerate(regions):
+        masks[k, : sheet.n] = region.values.reshape(-1)
+    rows = [
+        (s.start, s.start + s.duration, s.amplitude, k)
+        for s, k in zip(protocol.stimuli, index, strict=True)
+    ]
+    return np.array(rows, float).reshape(-1, 4), masks
+
+
+def _assert_finite(frames, done, save_every, tissue, dt):
+    Vm = frames[:, 0]
+    bad = ~(np.isfinite(frames).all(axis=1) & (np.abs(Vm) < 200))
+    if bad.any():
+        frame, *node = (int(k) for k in np.argwhere(bad)[0])
+        raise FloatingPointError(
+            f"the solution diverged before t = {(done + frame + 1) * save_every:g} ms at node "
+            f"{tuple(node)} (Vm = {Vm[(frame, *node)]:g} mV): dt={dt!r} is likely too large for the "
+            f"upstroke, or a parameter or the stimulus is far out of range"
+        )
+
+
+def _provenance(**configuration):
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": python_version()}
+    for package in ("cepkit", "numpy", "numba", "zarr", "xarray"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            versions[package] = "unknown"
+    solver = source_hash("cell", "kernel", "tissue")
+    text = json.dumps({**configuration, "solver": solver}, sort_keys=True)
+    return {
+        "title": "TP06 monodomain trajectory",
+        "Conventions": "CF-1.11",
+        **{
+            k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in configuration.items()
+        },
+        "solver": solver,
+        "hash": digest(text.encode()),
+        "versions": json.dumps(versions),
+    }
