@@ -248,7 +248,11 @@ def open_trajectory(path):
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
     attrs = read_attrs(path)
     dataset = xr.open_zarr(path, chunks=None, consolidated=False)
-    return dataset[json.loads(attrs["save"])].assign_coords(state=attrs["states"])
+    return xr.Dataset(
+        {name: dataset[name] for name in json.loads(attrs["save"])},
+        coords={**dataset.coords, "state": attrs["states"], "final_state": dataset["final_state"]},
+        attrs=attrs,
+    )
 
 
 def golden_standard(profile="laptop", progress=True):

@@ -1,0 +1,142 @@
+"""The time loop: threads, restarts, refusals."""
+
+import numpy as np
+import pytest
+
+import cepkit as cep
+from cepkit import cell
+
+SHEET = cep.Tissue((12, 15), spacing=10 / 23, diffusivity=0.125)
+CORNER = cep.region.corner(SHEET)
+BEAT = cep.pacing.periodic(300.0, 2, CORNER)
+
+
+def run(duration=80.0, tissue=SHEET, protocol=BEAT, **kwargs):
+    return cep.simulate(tissue, protocol, duration, progress=False, **kwargs)
+
+
+def test_shape_of_a_trajectory():
+    trajectory = run(20.0)
+    assert dict(trajectory.sizes) == {"time": 21, "y": 12, "x": 15, "state": 19}
+    assert list(trajectory.data_vars) == ["Vm", "Cai", "CaSR", "CaSS"]
+    assert [trajectory[v].attrs["units"] for v in trajectory] == ["mV", "mM", "mM", "mM"]
+    assert trajectory.time.values[-1] == 20.0
+    assert np.allclose(trajectory.Vm[0], cell.INITIAL_STATE["Vm"])
+
+
+@pytest.mark.parametrize("dt", [0.02, "adaptive"])
+def test_threads_do_not_change_a_bit(dt):
+    one, two = run(dt=dt, threads=1), run(dt=dt, threads=2)
+    assert one.attrs["data_hash"] == two.attrs["data_hash"]
+    assert np.array_equal(one.final_state, two.final_state)
+
+
+def test_a_run_continued_is_the_same_run():
+    whole = run(100.0)
+    first = run(50.0)
+    later = cep.Protocol([cep.Stimulus(s.start - 50, s.region) for s in BEAT.stimuli[1:]])
+    second = run(50.0, protocol=later, initial=cep.final_state(first))
+    assert np.allclose(second.final_state, whole.final_state, rtol=1e-12)
+    with pytest.raises(ValueError, match="full state"):
+        cep.final_state(whole.isel(time=slice(0, 10)))
+
+
+def test_adaptive_step_against_a_fine_one():
+    from cepkit import measure
+
+    fine, adaptive, fixed = run(300.0, dt=0.0025), run(300.0, dt="adaptive"), run(300.0)
+    for trajectory in (adaptive, fixed):
+        late = measure.activation_time(trajectory.Vm) - measure.activation_time(fine.Vm)
+        assert float(abs(late).max()) < 0.1
+    apd = [measure.action_potential(t.Vm).APD for t in (fine, adaptive)]
+    assert float(abs(apd[1] - apd[0]).max()) < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["mixed", "float32"])
+def test_precisions_agree_over_a_beat(dtype):
+    a, b = run(300.0), run(300.0, dtype=dtype)
+    assert float(abs(a.Vm - b.Vm).max()) < 0.5
+    assert float(abs(a.Cai - b.Cai).max()) < 2e-5
+
+
+def test_parameters_as_fields():
+    """Two halves with different gKr, uncoupled, are two uniform tissues."""
+    apart = cep.Tissue((8, 10), diffusivity=0.0)
+    everywhere = cep.Protocol([cep.Stimulus(0.0, cep.region.everywhere(apart))])
+    gKr = np.full(apart.shape, 0.153)
+    gKr[:, 5:] = 0.05
+    both = run(300.0, apart, everywhere, parameters={"gKr": gKr})
+    plain = run(300.0, apart, everywhere)
+    blocked = run(300.0, apart, everywhere, parameters={"gKr": 0.05})
+    assert np.array_equal(both.Vm[:, :, :5], plain.Vm[:, :, :5])
+    assert np.array_equal(both.Vm[:, :, 5:], blocked.Vm[:, :, 5:])
+    assert float(abs(blocked.Vm - plain.Vm).max()) > 1.0
+
+
+def test_a_stimulus_off_the_grid_of_steps_delivers_its_charge():
+    """Whatever dt and onset, potassium carries the whole pulse: dKi = -charge Cm / (Vc F)."""
+    point = cep.Tissue((1, 1))
+    here = cep.region.everywhere(point)
+    gone = []
+    for start in (1.0, 1.0137):
+        pulse = cep.Protocol([cep.Stimulus(start, here, 0.7531, -30.0)])
+        state = cep.final_state(run(4.0, point, pulse, parameters=dict.fromkeys(
+            cell.Conductances._fields, 0.0)))  # fmt: skip
+        gone.append(float(state.Ki.squeeze()) - cell.INITIAL_STATE["Ki"])
+    c = cell.Constants()
+    assert gone == pytest.approx([0.7531 * 30.0 * c.Cm / (c.Vc * c.F)] * 2, rel=1e-6)
+
+
+def test_stimulus_field():
+    trajectory = run(20.0)
+    protocol = cep.Protocol([cep.Stimulus(3.5, CORNER, 1.0, -52.0)])
+    stimulus = cep.stimulus_field(protocol, like=trajectory)
+    assert stimulus.dims == ("time", "y", "x")
+    at_corner = stimulus[:, -1, -1].values
+    assert at_corner[3] == -26 and at_corner[4] == -26 and at_corner.sum() == -52
+    assert float(abs(stimulus[:, 0, 0]).sum()) == 0
+
+
+def test_divergence_says_when_and_where():
+    """The stimulus covers nodes from (9, 12) on; its neighbour overshoots first in reading order."""
+    strong = cep.Protocol([cep.Stimulus(10.0, CORNER, 1.0, -2000.0)])
+    with pytest.raises(FloatingPointError, match=r"before t = 11 ms at node \(8, 12\)"):
+        run(protocol=strong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"duration": -1.0}, "duration=-1.0"),
+        ({"duration": 10.5}, "multiple of save_every"),
+        ({"dt": 0.5}, r"dt=0.5 .*largest step that works is 0.37"),
+        ({"dt": 0.03}, "multiple of dt=0.03"),
+        ({"dt": "fast"}, "adaptive"),
+        ({"dt": float("nan")}, "dt=nan"),
+        ({"dtype": "float16"}, "mixed"),
+        ({"save": ("Vm", "Q")}, "CaSR"),
+        ({"cell_type": "purkinje"}, "epi"),
+        ({"parameters": {"gKr": np.ones((3, 3))}}, r"\(12, 15\)"),
+        ({"parameters": {"gKr": float("inf")}}, "finite"),
+        ({"initial": {"Vm": -80.0}}, "Xr1"),
+        ({"initial": {**cell.INITIAL_STATE, "Vm": np.nan}}, "Vm.*finite"),
+        ({"tissue": cep.Tissue((5, 5))}, "make the region with this tissue"),
+    ],
+)
+def test_bad_input_names_the_way_out(arguments, says):
+    arguments = {"duration": 10.0, **arguments}
+    with pytest.raises(ValueError, match=says):
+        run(**arguments)
+
+
+def test_protocols():
+    train = cep.pacing.s1s2(400.0, 3, 250.0, CORNER)
+    assert train.times.tolist() == [0.0, 400.0, 800.0, 1050.0]
+    a, b = (cep.pacing.irregular((300.0, 900.0), [CORNER, ~CORNER], s, 9000.0) for s in (1, 1))
+    assert a.describe() == b.describe()
+    gaps = np.diff(a.times)
+    assert gaps.min() >= 300 and gaps.max() <= 900 and len({k for *_, k in a.describe()["stimuli"]}) == 2
+    with pytest.raises(ValueError, match="no node"):
+        cep.Stimulus(0.0, ~cep.region.everywhere(SHEET))
+    with pytest.raises(ValueError, match="beats=0"):
+        cep.pacing.periodic(500.0, 0, CORNER)
