@@ -1,8 +1,8 @@
 """Run the chapters and render the book.
 
 ``make book`` is ``run`` followed by ``render``. Everything lands in ``_build/``: the executed notebooks in
-``executed/<profile>/``, a summary in ``run.json``, the pages in ``html/``. A chapter that has not changed since it
-was last executed is not executed again, so a run that was interrupted goes on where it stopped.
+``executed/<profile>/`` with a summary, ``run.json``, beside them, the pages in ``html/``. A chapter that has not
+changed since it was last executed is not executed again, so a run that was interrupted goes on where it stopped.
 """
 import argparse
 import base64
@@ -23,7 +23,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
-BUILD = ROOT / "_build"
 DATA = Path(os.environ.get("CEPKIT_DATA") or ROOT / "data")
 PACKAGES = ("numpy", "numba", "scipy", "torch", "torchdiffeq", "xarray", "zarr", "matplotlib", "jupyter-book")
 WIDGET_STATE_LIMIT = 2_000_000  # characters of widget state worth keeping in git
@@ -130,9 +129,8 @@ def execute(chapter, target, profile, retrain):
     return notebook
 
 
-def run(profile, retrain, force=False, folder=None):
+def run(profile, retrain, folder, force=False):
     """Execute all chapters in order into `folder`, keeping those whose key is unchanged; return the executed ones."""
-    folder = folder or BUILD / "executed" / profile
     folder.mkdir(parents=True, exist_ok=True)
     todo, code, inherited, done = chapters(), code_digest(), {}, []
     for number, chapter in enumerate(todo, 1):
@@ -153,13 +151,13 @@ def run(profile, retrain, force=False, folder=None):
         print(f"unchanged, kept ({record['seconds']:.0f} s on {record['finished'][:10]})" if kept
               else f"{record['seconds']:.0f} s", flush=True)
         summary = {path.stem: dict(nbformat.read(path, as_version=4).metadata["cepkit"]) for path in done}
-        (BUILD / "run.json").write_text(json.dumps(summary, indent=1, sort_keys=True))
+        (folder / "run.json").write_text(json.dumps(summary, indent=1, sort_keys=True))
     return done
 
 
-def refresh():
+def refresh(folder):
     """Execute with the kept weights at the laptop profile and write the outputs back into book/ (what nbval reads)."""
-    for path in run("laptop", "0", folder=BUILD / "refreshed"):
+    for path in run("laptop", "0", folder):
         notebook = nbformat.read(path, as_version=4)
         if len(json.dumps(notebook.metadata.get("widgets", {}))) > WIDGET_STATE_LIMIT:
             print(f"{path.name}: widget state left out, it is over {WIDGET_STATE_LIMIT / 1e6:.0f} MB")
@@ -207,13 +205,13 @@ def module_list():
                      for name in modules if name != "cepkit")
 
 
-def render(notebooks, output):
-    """Build the pages from the executed notebooks in the folder `notebooks` into `output`, warnings being errors."""
+def render(notebooks, build):
+    """Build the pages from the executed notebooks in `notebooks` into `build`/html; warnings are errors."""
     executed = [notebooks / chapter.name for chapter in chapters()]
     missing = [path.name for path in executed if not path.exists()]
     if missing:
         sys.exit(f"{notebooks} holds no {', '.join(missing)}: execute the chapters first (python book/make.py run).")
-    stage = output.parent / "stage"
+    stage, output = build / "stage", build / "html"
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(BOOK, stage / "book", ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.py"))
     shutil.copytree(ROOT / "cepkit", stage / "cepkit", ignore=shutil.ignore_patterns("__pycache__"))
@@ -236,6 +234,7 @@ def render(notebooks, output):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "_build", help="folder for all results [_build]")
     profile = argparse.ArgumentParser(add_help=False)
     profile.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop",
                          help="size of the run: smoke, laptop or paper (PROFILE)")
@@ -247,19 +246,19 @@ def main():
                          help="execute also what has not changed (FORCE=1)")
     command = commands.add_parser("render", parents=[profile], help="build the pages")
     command.add_argument("--notebooks", type=Path, help="folder of executed notebooks [_build/executed/PROFILE]")
-    command.add_argument("--output", type=Path, default=BUILD / "html", help="where the pages go [_build/html]")
     commands.add_parser("refresh", help="execute with the kept weights and write the outputs back into book/")
     args = parser.parse_args()
 
     for name, allowed in (("profile", ("smoke", "laptop", "paper")), ("retrain", ("0", "1", "all"))):
         if getattr(args, name, allowed[0]) not in allowed:
             parser.error(f"{name}: got {getattr(args, name)!r}, it may be {', '.join(allowed)}")
+    build = args.build.resolve()
     if args.command == "run":
-        run(args.profile, args.retrain, args.force)
+        run(args.profile, args.retrain, build / "executed" / args.profile, args.force)
     elif args.command == "render":
-        render((args.notebooks or BUILD / "executed" / args.profile).resolve(), args.output.resolve())
+        render((args.notebooks or build / "executed" / args.profile).resolve(), build)
     else:
-        refresh()
+        refresh(build / "refreshed")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""book/make.py on a book of two small chapters: what is kept, what runs again, what a failure leaves."""
+import json
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_notebook
+
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+TRAINS = "import pathlib as p; p.Path('{folder}').mkdir(0o755, True, True); p.Path('{folder}/w').write_text('{w}')"
+
+
+def write_chapter(path, *sources):
+    cells = [new_code_cell(source, id=f"c{number}") for number, source in enumerate(sources)]
+    cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), path)
+
+
+@pytest.fixture
+def book(make, tmp_path, monkeypatch):
+    """A book whose first chapter leaves a file behind, as training does, and whose second prints the profile."""
+    make.ROOT, make.BOOK, make.DATA = tmp_path, tmp_path / "book", tmp_path / "data"
+    make.BOOK.mkdir()
+    (tmp_path / "cepkit").mkdir()
+    (tmp_path / "cepkit" / "code.py").write_text("one = 1\n")
+    (tmp_path / "requirements.lock").write_text("numpy==2.0\n")
+    files = [{"file": "book/01-first"}, {"file": "book/02-second"}, {"file": "book/glossary"}]
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"root": "book/preface", "parts": [{"chapters": files}]}))
+    make.trains = lambda w: TRAINS.format(folder=make.DATA / "runs" / "laptop", w=w)
+    write_chapter(make.BOOK / "01-first.ipynb", 'profile = "laptop"', make.trains("a"))
+    write_chapter(make.BOOK / "02-second.ipynb", 'profile = "laptop"', "print(profile)")
+    for name in ("RETRAIN", "TQDM_DISABLE"):  # make.py sets them for its kernels
+        monkeypatch.setenv(name, "1")
+    return make
+
+
+def run(book, capsys, **options):
+    """Run the book; return which chapters were executed, by number."""
+    book.run("laptop", "1", book.ROOT / "out", **options)
+    lines = capsys.readouterr().out.splitlines()
+    return [number for number, line in enumerate(lines, 1) if "kept" not in line]
+
+
+def test_an_unchanged_book_is_kept_and_force_overrides(book, capsys):
+    assert run(book, capsys) == [1, 2]
+    before = (book.ROOT / "out" / "02-second.ipynb").read_bytes()
+    assert run(book, capsys) == []
+    assert (book.ROOT / "out" / "02-second.ipynb").read_bytes() == before
+    assert run(book, capsys, force=True) == [1, 2]
+    summary = json.loads((book.ROOT / "out" / "run.json").read_text())
+    assert list(summary["01-first"]["wrote"]) == ["runs/laptop/w"] and not summary["02-second"]["wrote"]
+
+
+def test_what_changed_runs_again_and_nothing_else(book, capsys):
+    run(book, capsys)
+    write_chapter(book.BOOK / "02-second.ipynb", 'profile = "laptop"', "print(profile, 2)")
+    assert run(book, capsys) == [2]
+    write_chapter(book.BOOK / "01-first.ipynb", 'profile = "laptop"', "# the same weights", book.trains("a"))
+    assert run(book, capsys) == [1]
+    write_chapter(book.BOOK / "01-first.ipynb", 'profile = "laptop"', book.trains("b"))
+    assert run(book, capsys) == [1, 2], "the second chapter may depend on the weights that the first one left"
+    (book.DATA / "runs" / "laptop" / "w").unlink()
+    assert run(book, capsys) == [1], "the weights were gone, and came back as they were"
+    (book.ROOT / "cepkit" / "code.py").write_text("one = 2\n")
+    assert run(book, capsys) == [1, 2]
+
+
+def test_key_looks_at_sources_and_settings_but_not_at_outputs(book):
+    plain, printed = (new_notebook(cells=[new_code_cell("print(1)", id="c")]) for _ in range(2))
+    printed.cells[0].outputs = [nbformat.v4.new_output("stream", text="1\n")]
+    printed.cells[0].execution_count = 1
+    key = book.chapter_key(plain, "code", "laptop", "1", {})
+    assert book.chapter_key(printed, "code", "laptop", "1", {}) == key
+    for other in (("code", "smoke", "1", {}), ("code", "laptop", "0", {}), ("new", "laptop", "1", {}),
+                  ("code", "laptop", "1", {"w": "1"})):
+        assert book.chapter_key(plain, *other) != key
+
+
+def test_a_failing_chapter_is_named_with_its_cell_and_loses_nothing(book, capsys):
+    run(book, capsys)
+    before = (book.ROOT / "out" / "02-second.ipynb").read_bytes()
+    write_chapter(book.BOOK / "02-second.ipynb", 'profile = "laptop"', "1 / 0")
+    with pytest.raises(SystemExit) as failure:
+        run(book, capsys)
+    message = str(failure.value)
+    assert "02-second.ipynb: cell 2 (In [2]): ZeroDivisionError" in message
+    partial = book.ROOT / "out" / "02-second.partial.ipynb"
+    assert str(partial) in message and partial.exists()
+    assert (book.ROOT / "out" / "02-second.ipynb").read_bytes() == before
+
+
+def test_another_profile_reaches_the_chapters(book):
+    book.run("smoke", "1", book.ROOT / "out")
+    notebook = nbformat.read(book.ROOT / "out" / "02-second.ipynb", as_version=4)
+    assert notebook.cells[-1].outputs[0].text == "smoke\n"
+    assert notebook.metadata["cepkit"]["profile"] == "smoke"
+
+
+def test_refresh_writes_outputs_back_and_nothing_that_changes_by_itself(book):
+    book.refresh(book.ROOT / "out")
+    path = book.BOOK / "02-second.ipynb"
+    first = nbformat.read(path, as_version=4)
+    assert first.cells[1].outputs[0].text == "laptop\n"
+    assert not first.cells[1].metadata and "papermill" not in first.metadata
+    book.refresh(book.ROOT / "again")
+    again = nbformat.read(path, as_version=4)
+    for notebook in (first, again):
+        del notebook.metadata["cepkit"]["seconds"], notebook.metadata["cepkit"]["finished"]
+    assert again == first
+
+
+def test_widget_ids_become_numbers(book):
+    state = {"f00dfeed" * 4: {"state": {}}, "deadbeef" * 4: {"state": {"layout": "IPY_MODEL_" + "f00dfeed" * 4}}}
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": state}}
+    tidied = book.tidy(new_notebook(metadata={"widgets": widgets})).metadata["widgets"]
+    states = tidied["application/vnd.jupyter.widget-state+json"]["state"]
+    assert states == {"0" * 32: {"state": {}}, f"{1:032x}": {"state": {"layout": "IPY_MODEL_" + "0" * 32}}}
+
+
+def test_a_chapter_that_is_listed_but_missing_is_an_error(book):
+    (book.BOOK / "02-second.ipynb").unlink()
+    with pytest.raises(SystemExit, match="book/02-second.ipynb"):
+        book.chapters()

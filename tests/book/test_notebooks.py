@@ -1,0 +1,83 @@
+"""The notebooks in git are executed, clean and complete, so that nbval and the pages have something to compare."""
+import configparser
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PATH_OF_A_MACHINE = re.compile(r"/(?:home|root|Users|tmp|work)/\S*|site-packages")
+TOC = [entry["file"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] for entry in part["chapters"]]
+CHAPTERS = [ROOT / f"{file}.ipynb" for file in TOC if file.removeprefix("book/")[:2].isdigit()]
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    assert request.param.exists(), "_toc.yml lists it"
+    return nbformat.read(request.param, as_version=4)
+
+
+def code(chapter):
+    return [cell for cell in chapter.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def test_every_page_is_listed_and_every_listed_page_is_there():
+    pages = {path.relative_to(ROOT).with_suffix("").as_posix() for kind in ("ipynb", "md")
+             for path in (ROOT / "book").glob(f"*.{kind}")}
+    assert pages == {*TOC, "book/preface"}
+
+
+def test_it_was_executed_from_top_to_bottom_with_the_kept_weights(chapter):
+    nbformat.validate(chapter)
+    assert [cell.execution_count for cell in code(chapter)] == list(range(1, len(code(chapter)) + 1))
+    record = chapter.metadata.get("cepkit", {})
+    assert (record.get("profile"), record.get("retrain")) == ("laptop", "0"), "use `make refresh`"
+
+
+def test_it_holds_printed_results_that_nbval_compares(chapter):
+    compared = [output for cell in code(chapter) if "nbval-ignore-output" not in cell.metadata.get("tags", [])
+                for output in cell.outputs
+                if output.get("name") == "stdout" or "text/plain" in output.get("data", {})]
+    assert compared
+
+
+def test_no_cell_failed_or_complained(chapter):
+    for cell in code(chapter):
+        kinds = {output.get("name", output.output_type) for output in cell.outputs}
+        assert not kinds & {"error", "stderr"}, cell.source
+
+
+def test_every_picture_has_alt_text(chapter):
+    for cell in code(chapter):
+        if any(mime.startswith("image/") for output in cell.outputs for mime in output.get("data", {})):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt.split()) >= 5, f"metadata mystnb.image.alt says {alt!r} of\n{cell.source}"
+
+
+def test_the_parameters_cell_holds_the_profile_and_nothing_else(chapter):
+    tagged = [cell for cell in chapter.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == code(chapter)[:1]
+    assert tagged[0].source.strip() == 'profile = "laptop"'
+
+
+def test_outputs_name_no_place_on_the_machine_that_made_them(chapter):
+    for cell in code(chapter):
+        texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+        assert not PATH_OF_A_MACHINE.search("".join(texts)), cell.source
+
+
+def test_the_sanitiser_replaces_times_and_addresses_only():
+    rules = configparser.ConfigParser(interpolation=None)
+    rules.read(ROOT / "tests" / "book" / "sanitize.cfg")
+
+    def sanitise(text):
+        for name in rules.sections():
+            text = re.sub(rules[name]["regex"], rules[name]["replace"], text)
+        return text
+
+    assert sanitise("training took 12.3 s") == "training took TIME"
+    assert sanitise("<Axes at 0x7f3a2b4c5d6e>") == "<Axes at ADDRESS>"
+    for kept in ("200x200 nodes", "APD90 281.3 ms", "mean error 1.5 ms", "0x10", "12 s of pacing"):
+        assert sanitise(kept) == kept

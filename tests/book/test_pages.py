@@ -1,0 +1,82 @@
+"""The pages, built from the notebooks in git with warnings as errors: all there, with their pictures and links."""
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+pytestmark = pytest.mark.book
+
+ROOT = Path(__file__).resolve().parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"]] + [entry["file"] for part in TOC["parts"] for entry in part["chapters"]]
+HASH = re.compile(r"[0-9a-f]{32}")
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    build = tmp_path_factory.mktemp("pages")
+    command = [sys.executable, ROOT / "book" / "make.py", "--build", build, "render", "--notebooks", ROOT / "book"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert str(build / "html" / "index.html") in finished.stdout
+    return build / "html"
+
+
+@pytest.fixture(scope="module")
+def soups(html):
+    return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in html.rglob("*.html")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_there_with_its_pictures(page, html, soups):
+    article = soups[html / f"{page}.html"].find("article")
+    assert article.find("h1")
+    for image in article.find_all("img"):
+        file = html / page / ".." / unquote(image["src"])
+        assert file.resolve().stat().st_size > 0
+        assert len(image.get("alt", "").split()) >= 3 and not HASH.search(image["alt"]), f"{image} has no alt text"
+    source = ROOT / f"{page}.ipynb"
+    if source.exists():
+        shown = [cell for cell in nbformat.read(source, as_version=4).cells
+                 if not {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", []))]
+        pictures = sum("image/png" in output.get("data", {}) for cell in shown for output in cell.get("outputs", []))
+        assert len(article.find_all("img")) >= pictures
+        assert pictures, "a chapter without a picture"
+
+
+def test_the_preface_shows_what_the_comparison_computed(html, soups):
+    preface = soups[html / "book" / "preface.html"].find("article")
+    assert preface.find("figure").find("img")["src"].endswith("headline.png")
+    (table,) = [table for table in preface.find_all("table") if "LSTM" in table.text or "lstm" in table.text]
+    numbers = re.findall(r"\d+\.\d+", table.text)
+    notebook = (ROOT / "book" / "08-comparison.ipynb").read_text()
+    assert numbers and all(number in notebook for number in numbers)
+
+
+def test_internal_links_and_anchors_resolve(html, soups):
+    anchors = {path: {tag["id"] for tag in soup.find_all(id=True)} for path, soup in soups.items()}
+    broken = []
+    for path, soup in soups.items():
+        for link in soup.find_all("a", href=True):
+            url = urlsplit(link["href"])
+            if url.scheme or url.netloc or link["href"] in ("#", ""):
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            known = anchors.get(target, {unquote(url.fragment)})
+            if not target.exists() or (url.fragment and unquote(url.fragment) not in known):
+                broken.append(f"{path.relative_to(html)}: {link['href']}")
+    assert not broken
+
+
+def test_the_api_page_documents_every_module(html, soups):
+    ids = {tag["id"] for tag in soups[html / "book" / "api.html"].find_all(id=True)}
+    for path in (ROOT / "cepkit").rglob("*.py"):
+        if not path.name.startswith("__"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            assert f"module-{name}" in ids, name
