@@ -1,0 +1,217 @@
+"""From a trajectory to what a network eats: the split in time, the scaling, the windows.
+
+Outside this module data are labelled fields (``xarray.Dataset``); inside a surrogate they are
+tensors whose last axis runs over ``N_in = N * 4`` numbers, the four variables of each of the N
+nodes.  :func:`to_tensor` and :func:`to_dataset` are the two doors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+
+VARIABLES = ("Vm", "Cai", "CaSR", "CaSS")
+UNITS = {"Vm": "mV", "Cai": "mM", "CaSR": "mM", "CaSS": "mM"}
+
+
+def split(trajectory, fraction=0.8):
+    """Cut a trajectory in two in time: the past to learn from, the future to be judged by.
+
+    Parameters
+    ----------
+    trajectory : xr.Dataset
+        Dims (time, y, x).
+    fraction : float
+        Share of the frames that goes to training, between 0 and 1.
+
+    Returns
+    -------
+    train, test : xr.Dataset
+
+    Examples
+    --------
+    >>> train, test = split(trajectory)  # doctest: +SKIP
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; the paper takes 0.8")
+    cut = int(fraction * trajectory.sizes["time"])
+    if cut == 0:
+        raise ValueError(f"trajectory has {trajectory.sizes['time']} frames: too few to split by fraction={fraction!r}")
+    return trajectory.isel(time=slice(None, cut)), trajectory.isel(time=slice(cut, None))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """z-scores: one mean and one standard deviation per variable, over time and nodes.
+
+    Attributes
+    ----------
+    mean, std : xr.Dataset
+        One number per variable, in its physical unit.
+    """
+
+    mean: xr.Dataset
+    std: xr.Dataset
+
+    @classmethod
+    def fit(cls, train):
+        """Statistics of the training part, one trajectory or a list.  Never show it the test part."""
+        pieces = [train] if isinstance(train, xr.Dataset) else list(train)
+        pieces = [piece[list(VARIABLES)] for piece in pieces]
+        train = pieces[0] if len(pieces) == 1 else xr.concat(pieces, "time", join="override")
+        # Sums over tens of millions of numbers need float64.
+        mean = train.mean(dtype=np.float64).compute()
+        std = train.std(dtype=np.float64).compute()
+        for name in VARIABLES:
+            if not std[name] > 0:
+                raise ValueError(
+                    f"trajectory: {name} has standard deviation {float(std[name])!r} in the training part, so it "
+                    "cannot be scaled; give a trajectory in which it varies and is never NaN"
+                )
+        return cls(mean, std)
+
+    def apply(self, fields):
+        """Physical units to z-scores."""
+        return ((fields - self.mean) / self.std).astype(np.float32)
+
+    def invert(self, fields):
+        """z-scores to physical units."""
+        return fields * self.std + self.mean
+
+    def vectors(self, nodes):
+        """Mean and standard deviation repeated for each node, as two tensors of shape (N_in,)."""
+        return tuple(
+            torch.tensor([float(s[v]) for v in VARIABLES], dtype=torch.float32).repeat(nodes)
+            for s in (self.mean, self.std)
+        )
+
+    def to_dict(self):
+        """Plain numbers, for a card."""
+        return {v: {"mean": float(self.mean[v]), "std": float(self.std[v])} for v in VARIABLES}
+
+    @classmethod
+    def from_dict(cls, numbers):
+        """The scaling that :meth:`to_dict` wrote down."""
+        return cls(*(xr.Dataset({v: numbers[v][s] for v in VARIABLES}) for s in ("mean", "std")))
+
+
+def to_tensor(fields):
+    """A labelled field as a tensor, its nodes and variables flattened into one axis.
+
+    Parameters
+    ----------
+    fields : xr.Dataset
+        Dims (..., y, x) with the four variables.
+
+    Returns
+    -------
+    torch.Tensor
+        float32, shape (..., N_in) with N_in = N * 4.
+    """
+    missing = [v for v in VARIABLES if v not in fields]
+    if missing:
+        raise ValueError(f"fields: no {', '.join(missing)}; a trajectory has the variables {', '.join(VARIABLES)}")
+    first = fields[VARIABLES[0]]
+    space = [d for d in first.dims if d in ("z", "y", "x")]
+    lead = [d for d in first.dims if d not in space]
+    out = np.empty((*first.shape, len(VARIABLES)), np.float32)
+    for k, v in enumerate(VARIABLES):
+        out[..., k] = fields[v].transpose(*lead, *space).values
+    return torch.from_numpy(out.reshape(*(first.sizes[d] for d in lead), -1))
+
+
+def to_dataset(X, coords, dims):
+    """The way back: a tensor of shape (..., N_in) as a labelled field.
+
+    Parameters
+    ----------
+    X : torch.Tensor or array, shape (..., N_in)
+    coords : mapping
+        Coordinates, those of the nodes included.
+    dims : sequence of str
+        Names of all axes, those of the nodes last.
+
+    Returns
+    -------
+    xr.Dataset
+    """
+    fields = np.asarray(X, np.float32)
+    space = tuple(len(coords[d]) for d in dims[fields.ndim - 1 :])
+    fields = fields.reshape(*fields.shape[:-1], *space, len(VARIABLES))
+    data = {v: (dims, fields[..., k], {"units": UNITS[v]}) for k, v in enumerate(VARIABLES)}
+    return xr.Dataset(data, coords)
+
+
+def principal_components(X, count):
+    """Directions that hold most of the variance, scaled so that their mean square is that of the frames.
+
+    Parameters
+    ----------
+    X : list of torch.Tensor, each of shape (time, N_in)
+    count : int
+        K.
+
+    Returns
+    -------
+    torch.Tensor, shape (N_in, K)
+        ``X @ basis`` are the components.  Its columns are orthogonal, all of the length
+        sqrt(K / N_in), so that a mean squared error of components is that of frames (but for what
+        K components cannot hold).
+    """
+    n_in = X[0].shape[1]
+    if not 1 <= count <= n_in:
+        raise ValueError(f"components={count!r} must be 1 to the {n_in} numbers of a frame, or None for whole frames")
+    moment = sum(piece.T @ piece for piece in X) / sum(len(piece) for piece in X)
+    _, vectors = torch.linalg.eigh(moment.double())
+    return (vectors.flip(1)[:, :count] * (count / n_in) ** 0.5).float().contiguous()
+
+
+class Windows:
+    """Training sequences X_i = {x_t, ..., x_(t + N_t - 1)} of Section 3.1, cut out only when asked for.
+
+    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.
+
+    Parameters
+    ----------
+    X : torch.Tensor, shape (time, N_in), or a list of such
+        Windows never reach over the end of one trajectory into the next.
+    length : int
+        N_t, frames in a window.
+    stride : int
+        Frames from the start of one window to the start of the next.
+
+    Examples
+    --------
+    >>> X = torch.arange(10.0)[:, None]
+    >>> windows = Windows(X, length=4, stride=3)
+    >>> len(windows), windows[[2]].ravel().tolist()
+    (3, [6.0, 7.0, 8.0, 9.0])
+    """
+
+    def __init__(self, X, length, stride=1):
+        pieces = [X] if isinstance(X, torch.Tensor) else list(X)
+        sizes = [len(piece) for piece in pieces]
+        if not 2 <= length <= min(sizes):
+            raise ValueError(f"length={length!r} must be at least 2 and at most the {min(sizes)} frames there are")
+        if stride < 1:
+            raise ValueError(f"stride={stride!r} must be 1 or more frames")
+        ends = np.cumsum(sizes)
+        self.X = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        self.length = length
+        self.starts = torch.from_numpy(
+            np.concatenate([np.arange(e - n, e - length + 1, stride) for n, e in zip(sizes, ends, strict=True)])
+        )
+
+    def __len__(self):
+        return len(self.starts)
+
+    def __getitem__(self, indices):
+        """Shape (batch, N_t, N_in) for a sequence of indices."""
+        frames = self.starts[torch.as_tensor(indices)][:, None] + torch.arange(self.length)
+        return self.X[frames]
+
+
+def windows(trajectory, length, stride=1):
+    """Windows of a trajectory (see :class:`Windows`): ``windows(train, 1000)[[0, 1]]`` is a batch."""
+    return Windows(to_tensor(trajectory), length, stride)

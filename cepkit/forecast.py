@@ -1,0 +1,164 @@
+"""Algorithm 2, online simulation; cutting histories out of a trajectory; and the clock."""
+
+import time
+
+import numpy as np
+import torch
+import xarray as xr
+
+
+def free_run(step, x_0, h_0, steps):
+    """Algorithm 2: feed a network with its own output.
+
+    Parameters
+    ----------
+    step : callable
+        One step of Equation 5: ``x, h = step(x, h)``.
+    x_0 : torch.Tensor
+        Initial condition.
+    h_0 : object
+        Hidden state, ``None`` for zero.
+    steps : int
+        N_q, number of steps to simulate.
+
+    Returns
+    -------
+    list of torch.Tensor
+        X_s = [x_1, ..., x_Nq].
+    """
+    x_in, h, X_s = x_0, h_0, []
+    for _ in range(steps):
+        x, h = step(x_in, h)
+        X_s.append(x)
+        x_in = x
+    return X_s
+
+
+def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
+    """Times to start forecasts from, at random phases, with room for history and truth.
+
+    Parameters
+    ----------
+    trajectory : xr.Dataset
+    count : int
+    warmup, steps : int
+        Frames of history (the frame of the start included) and frames of forecast.
+    seed : int
+
+    Returns
+    -------
+    array, shape (count,)
+        Times of the last frame given [ms], ascending.
+    """
+    first, last = warmup - 1, trajectory.sizes["time"] - steps - 1
+    if last - first + 1 < count:
+        raise ValueError(
+            f"trajectory has {trajectory.sizes['time']} frames; {count} starts with warmup={warmup} and steps={steps} "
+            f"need {warmup + steps + count - 1} or more"
+        )
+    at = np.random.default_rng(seed).choice(np.arange(first, last + 1), count, replace=False)
+    return trajectory.time.values[np.sort(at)]
+
+
+def histories(trajectory, starts, warmup):
+    """What a model is given: the last ``warmup`` frames up to each start.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims (start, time, y, x); ``time`` runs up to 0, the frame of the start.
+    """
+    return _cut(trajectory, starts, np.arange(1 - warmup, 1), "time", f"warmup={warmup} frames before")
+
+
+def futures(trajectory, starts, steps):
+    """What it will be judged by: the ``steps`` frames after each start, shaped like a forecast.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims (start, lead_time, y, x).
+    """
+    return _cut(trajectory, starts, np.arange(1, steps + 1), "lead_time", f"steps={steps} frames after")
+
+
+def _cut(trajectory, starts, offsets, dim, what):
+    starts = np.atleast_1d(np.asarray(starts, float))
+    times = trajectory.time.values
+    at = np.searchsorted(times, starts)
+    if not np.array_equal(times[np.minimum(at, len(times) - 1)], starts):
+        raise ValueError(f"starts={starts} must be times of frames of the trajectory, {times[0]} to {times[-1]} ms")
+    frames = at[:, None] + offsets
+    if len(offsets) == 0 or frames.min() < 0 or frames.max() >= len(times):
+        raise ValueError(
+            f"starts from {starts.min()} to {starts.max()} ms with {what} them reach outside the trajectory, "
+            f"{times[0]} to {times[-1]} ms; take fewer frames or other starts"
+        )
+    interval = times[1] - times[0]
+    fields = trajectory.drop_vars([c for c in trajectory.coords if c not in trajectory.indexes])
+    # A stored trajectory reads much faster frame range by frame range than by a scattered index.
+    cuts = [fields.isel(time=slice(row[0], row[-1] + 1)).load() for row in frames]
+    cuts = [cut.assign_coords(time=interval * offsets).rename(time=dim) for cut in cuts]
+    return xr.concat(cuts, xr.DataArray(starts, dims="start", name="start", attrs={"units": "ms"}))
+
+
+def forecast(model, trajectory, starts, warmup=500, steps=500):
+    """Forecasts of one model from many starts of a trajectory.
+
+    Parameters
+    ----------
+    model : Surrogate
+    trajectory : xr.Dataset
+        The part to start from, as a rule the test part.
+    starts : sequence of float
+        Times of the last frame given [ms].
+    warmup : int
+        Frames of history; 1 is the paper's x_0 with h_0 = 0.
+    steps : int
+        Frames to forecast.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims (start, lead_time, y, x).
+    """
+    return model.rollout(histories(trajectory, starts, warmup), steps)
+
+
+def clock(model, history, steps, repeats=5):
+    """Time of a rollout: the median of warmed-up repetitions, nothing but the rollout inside.
+
+    Parameters
+    ----------
+    model : Surrogate
+    history : xr.Dataset
+    steps : int
+    repeats : int
+
+    Returns
+    -------
+    dict
+        ``median``, ``fastest``, ``slowest`` [ms], ``repeats``, ``starts``, ``steps``, ``threads``.
+    """
+    times = []
+    for _ in range(repeats + 1):
+        _synchronise()
+        began = time.perf_counter()
+        model.rollout(history, steps)
+        _synchronise()
+        times.append(1000 * (time.perf_counter() - began))
+    times = times[1:]  # the first one warms up
+    return {
+        "median": float(np.median(times)),
+        "fastest": min(times),
+        "slowest": max(times),
+        "repeats": repeats,
+        "starts": history.sizes.get("start", 1),
+        "steps": steps,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _synchronise():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,127 @@
+"""The surrogates: one short file a method, one interface, one table of names."""
+
+import json
+from pathlib import Path
+
+from ..store import data_folder, replace_file
+from .base import Surrogate, read_card, sha256
+from .baselines import Climatology, LastBeat, Persistence
+from .lstm import LSTM
+from .neural_ode import NeuralODE
+
+__all__ = ["LSTM", "Climatology", "LastBeat", "NeuralODE", "Persistence", "Surrogate", "keep", "load", "make",
+           "read_card", "registry"]  # fmt: skip
+
+registry = {kind.name: kind for kind in (Persistence, LastBeat, Climatology, LSTM, NeuralODE)}
+
+
+def canonical(name):
+    """The name in the registry: "neural-ode" is "neural_ode"."""
+    known = str(name).replace("-", "_")
+    if known not in registry:
+        raise ValueError(f"name={name!r} is no surrogate; choose from {', '.join(registry)}")
+    return known
+
+
+def make(name, profile="laptop", **changes):
+    """An untrained surrogate, configured as a profile says.
+
+    Parameters
+    ----------
+    name : str
+    profile : str or Profile
+
+    Returns
+    -------
+    Surrogate
+    """
+    from ..profiles import get_profile
+
+    name = canonical(name)
+    configuration = getattr(get_profile(profile), name, None)
+    return registry[name](configuration, **changes) if configuration else registry[name](**changes)
+
+
+def load(name, run=None):
+    """A trained surrogate.
+
+    Parameters
+    ----------
+    name : str or path-like
+        "lstm" and "neural-ode" are kept with the book; a path is a folder that ``save`` wrote.
+    run : str, optional
+        A profile: take what the last training of that profile on this machine left behind.
+
+    Returns
+    -------
+    Surrogate
+    """
+    known = str(name).replace("-", "_")
+    if known not in registry and not Path(name).exists():
+        raise ValueError(f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)}")
+    if Path(name).exists() and known not in registry:
+        path = Path(name)
+    elif run is not None:
+        path = data_folder() / "runs" / run / known
+        if not path.exists():
+            raise ValueError(
+                f"run={run!r} holds no {known} ({path} is missing); train it: python -m cepkit train --profile {run}"
+            )
+    else:
+        path = kept_folder() / "models" / known
+        if known not in kept():
+            raise ValueError(
+                f"no {known} is kept with the book, only {', '.join(kept()) or 'nothing'}; "
+                f"fit one: cepkit.surrogates.make({known!r}).fit(trajectory)"
+            )
+        verify(known)
+    return registry[read_card(path)["name"]].load(path)
+
+
+# ---- what is kept with the book: data/models and its manifest ----------------------------------------
+def kept_folder():
+    """Where the committed artefacts are: ``data/`` beside the package, wherever generated data go."""
+    return Path(__file__).parents[2] / "data"
+
+
+def _manifest():
+    file = kept_folder() / "MANIFEST.json"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is damaged ({error}); get it back from git") from error
+
+
+def kept():
+    """Names of the surrogates that are kept with the book."""
+    return sorted({Path(file).parts[1] for file in _manifest() if file.startswith("models/")})
+
+
+def verify(name):
+    """Compare the files of a kept surrogate with the manifest.
+
+    Raises
+    ------
+    ValueError
+        Naming the file that is missing or damaged.
+    """
+    for file, expected in _manifest().items():
+        if file.startswith(f"models/{name}/"):
+            path = kept_folder() / file
+            if not path.exists():
+                raise ValueError(f"{path} is missing; get it back from git")
+            if sha256(path) != expected:
+                raise ValueError(f"{path} is damaged: its SHA-256 is not that of MANIFEST.json; get it back from git")
+
+
+def keep(model):
+    """Put a trained surrogate among the artefacts that are committed, and note its files in the manifest."""
+    folder = kept_folder() / "models" / model.name
+    model.save(folder)
+    manifest = {file: sha for file, sha in _manifest().items() if not file.startswith(f"models/{model.name}/")}
+    for path in sorted(folder.iterdir()):
+        manifest[path.relative_to(kept_folder()).as_posix()] = sha256(path)
+    replace_file(kept_folder() / "MANIFEST.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    return folder

@@ -1,0 +1,94 @@
+"""Three opponents that cost nothing: whoever loses to them has learnt nothing."""
+
+import numpy as np
+import torch
+
+from ..dataset import to_tensor
+from .base import Surrogate
+
+
+class Persistence(Surrogate):
+    """Nothing changes: every frame of the forecast is the last one given."""
+
+    name = "persistence"
+
+    def _rollout(self, X, start, steps):
+        return X[:, -1:].expand(-1, steps, -1)
+
+
+class _Rhythm(Surrogate):
+    """A beat kept on file, frame by frame of its phase = time modulo cycle length."""
+
+    def __init__(self, cycle_length=None):
+        super().__init__()
+        self.configuration = {"cycle_length": cycle_length}
+
+    def _fit(self, pieces):
+        self.cycle_length = self.configuration["cycle_length"] or self.cycle_length
+        if not self.cycle_length:
+            raise ValueError(
+                f"trajectories: no cycle_length in the attributes, and {self.name} needs a rhythm; "
+                f"give it one: {type(self).__name__}(cycle_length=500.0)"
+            )
+        self.frames = round(self.cycle_length / self.interval)
+        if pieces[-1].sizes["time"] < self.frames:
+            raise ValueError(
+                f"trajectories: {pieces[-1].sizes['time']} frames are less than one cycle of {self.cycle_length} ms"
+            )
+
+    def phase(self, time):
+        """Frame of the cycle that belongs to a time [ms]."""
+        return np.rint(np.asarray(time) / self.interval).astype(int) % self.frames
+
+    def _replay(self, start, steps):
+        lead_time = self.interval * np.arange(1, steps + 1)
+        return self.beat[torch.from_numpy(self.phase(start[:, None] + lead_time))]
+
+    def _tensors(self):
+        return {"beat": self.beat}
+
+    def _restore(self, tensors, card):
+        self.beat = tensors["beat"]
+        self.frames = len(self.beat)
+
+
+class LastBeat(_Rhythm):
+    """The tape recorder: plays the last full cycle of the history again and again.
+
+    A history shorter than a cycle holds no beat to copy; then the last beat of the training part,
+    kept by ``fit``, is played from the phase (time modulo cycle length) at which the history ends.
+    """
+
+    name = "last_beat"
+
+    def _fit(self, pieces):
+        super()._fit(pieces)
+        last = pieces[-1].isel(time=slice(-self.frames, None))
+        self.beat = torch.empty(self.frames, self.nodes * 4)
+        self.beat[torch.from_numpy(self.phase(last.time.values))] = to_tensor(last)
+
+    def _rollout(self, X, start, steps):
+        if X.shape[1] < self.frames:
+            return self._replay(start, steps)
+        return X[:, -self.frames :][:, torch.arange(steps) % self.frames]
+
+
+class Climatology(_Rhythm):
+    """The mean beat of the training part, played from the phase at which the history ends."""
+
+    name = "climatology"
+
+    def _fit(self, pieces):
+        super()._fit(pieces)
+        total = torch.zeros(self.frames, self.nodes * 4, dtype=torch.float64)
+        count = torch.zeros(self.frames, 1)
+        for piece in pieces:
+            for at in range(0, piece.sizes["time"], self.frames):  # a cycle at a time: memory stays small
+                part = piece.isel(time=slice(at, at + self.frames))
+                phase = torch.from_numpy(self.phase(part.time.values))
+                total[phase] += to_tensor(part)
+                count[phase] += 1
+        self.beat = (total / count).float()
+
+    def _rollout(self, X, start, steps):
+        return self._replay(start, steps)

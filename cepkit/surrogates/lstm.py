@@ -1,0 +1,108 @@
+"""The paper's LSTM (Equations 4 to 6)."""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from ..forecast import free_run
+from .networks import Network
+
+
+class LSTMNetwork(nn.Module):
+    """Equation 5: LSTM layers NN_LSTM, then a dense layer g.
+
+    Parameters
+    ----------
+    n_in : int
+        N_in, numbers in a frame.
+    hidden : int
+        Numbers in the hidden state of a layer.
+    layers : int
+    dropout : float
+        Between the layers, in training only.
+    """
+
+    def __init__(self, n_in, hidden, layers=2, dropout=0.0):
+        super().__init__()
+        self.NN_LSTM = nn.LSTM(n_in, hidden, layers, batch_first=True, dropout=dropout)
+        self.g = nn.Linear(hidden, n_in)
+
+    def forward(self, x, h=None):
+        """Frames x of shape (batch, time, N_in) to the frames that follow each, and the last hidden state."""
+        out, h = self.NN_LSTM(x, h)
+        return self.g(out), h
+
+    def step(self, x, h):
+        """One step of Equation 5: (x_t, h_t) to (x_t+1, h_t+1); x has the shape (batch, N_in)."""
+        x, h = self(x[:, None], h)
+        return x[:, 0], h
+
+    def run_free(self, x, steps):
+        """Algorithm 2 after a warm-up: ``steps`` frames that follow the frames x, shape (batch, time, N_in).
+
+        g and the input weights of the first layer are two linear maps in a row.  Multiplied once,
+        W_ih (g u + b) becomes (W_ih g) u + W_ih b, and the loop carries the few numbers u = h_t of
+        the last layer instead of a whole frame: the same numbers, many times faster.
+        """
+        out, (h, c) = self.NN_LSTM(x)
+        first, *rest = self.NN_LSTM.all_weights
+        folded = [first[0] @ self.g.weight, first[1], first[0] @ self.g.bias + first[2], first[3]]
+
+        def step(u, state):
+            new = []
+            for weights, (h, c) in zip([folded, *rest], state, strict=True):
+                h, c = torch.lstm_cell(u, (h, c), *weights)
+                new.append((h, c))
+                u = h
+            return u, new
+
+        u_1 = out[:, -1]
+        u = [u_1, *free_run(step, u_1, list(zip(h, c, strict=True)), steps - 1)]
+        return self.g(out[:, :-1]), self.g(torch.stack(u, 1))
+
+
+def next_frame(network, X_b):
+    """Equation 6 for a batch, lines 7 to 15 of Algorithm 1: each frame forecast from the true ones before it."""
+    X_in, X_out = X_b[:, :-1], X_b[:, 1:]
+    X_tilde, _ = network(X_in)  # h_0 = 0; x_tilde for all t at once
+    return ((X_out - X_tilde) ** 2).mean()
+
+
+def free_running(network, X_b, given):
+    """The same error, but after 1 to ``given`` true frames the network is fed its own output, as in Algorithm 2."""
+    w = int(torch.randint(1, given + 1, ()))
+    X_tilde = torch.cat(network.run_free(X_b[:, :w], X_b.shape[1] - w), dim=1)
+    return ((X_b[:, 1:] - X_tilde) ** 2).mean()
+
+
+class LSTM(Network):
+    """The paper's LSTM as a surrogate.
+
+    Parameters
+    ----------
+    configuration : str
+        "published_code", "paper", "laptop" or "smoke"; see ``cepkit.profiles``.
+    device : str
+        "auto" takes CUDA where there is one.
+    **changes
+        Settings to change, for example ``hidden=32``.
+    """
+
+    name = "lstm"
+    reads = ("NN_LSTM.weight_ih_l0",)
+    writes = ("g",)
+    losses = {
+        "next_frame": lambda stage, settings: next_frame,
+        "free_run": lambda stage, settings: partial(free_running, given=stage.given),
+    }
+
+    def build(self, n_in):
+        s = self.settings
+        network = LSTMNetwork(n_in, s.hidden, s.layers, s.dropout)
+        for k in range(s.layers):  # the second quarter of a bias belongs to the forget gate
+            getattr(network.NN_LSTM, f"bias_ih_l{k}").data[s.hidden : 2 * s.hidden] += s.forget_bias
+        return network
+
+    def _forecast(self, X, steps):
+        return self.network.run_free(X, steps)[1]

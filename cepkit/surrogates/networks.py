@@ -1,0 +1,109 @@
+"""What the LSTM and the Neural ODE share: scaling, training in stages, principal components, files."""
+
+import dataclasses
+
+import torch
+
+from ..dataset import Scaling, Windows, principal_components, to_tensor
+from ..profiles import configuration_named
+from ..training import offline_training
+from .base import Surrogate
+
+
+class Network(Surrogate):
+    """A surrogate that is a PyTorch network trained by Algorithm 1.
+
+    A method writes ``build``, ``losses``, ``_forecast`` and names the layers that read and write frames.
+    """
+
+    #: Weights (out, N_in) that read frames, and dense layers that write them.
+    reads = writes = ()
+
+    def __init__(self, configuration="laptop", device="auto", **changes):
+        super().__init__()
+        self.settings = configuration_named(self.name, configuration, changes)
+        self.configuration = dataclasses.asdict(self.settings)
+        self.device = pick_device(device)
+
+    def build(self, n_in):
+        """The untrained network for frames of N_in numbers."""
+        raise NotImplementedError
+
+    def _forecast(self, X, steps):
+        """Free run in z-scores: (start, time, N_in) to (start, steps, N_in)."""
+        raise NotImplementedError
+
+    def _fit(self, pieces, progress=True, checkpoint=None):
+        s = self.settings
+        self.scaling = Scaling.fit(pieces)
+        X = [to_tensor(self.scaling.apply(piece)) for piece in pieces]
+        basis = None
+        if s.components:
+            basis = principal_components(X, s.components)
+            X = [piece @ basis for piece in X]
+        X = [piece.to(self.device) for piece in X]
+        with torch.random.fork_rng():
+            torch.manual_seed(s.seed)
+            network = self.build(X[0].shape[1]).to(self.device)
+        history = []
+        for number, stage in enumerate(s.stages, 1):
+            history += [
+                {"stage": number, "loss function": stage.loss, **epoch}
+                for epoch in offline_training(
+                    network, Windows(X, stage.window, stage.stride), self.losses[stage.loss](stage, s),
+                    epochs=stage.epochs, batch=stage.batch, learning_rate=stage.learning_rate, decay=stage.decay,
+                    clip=stage.clip, seed=s.seed + 1000 * number, progress=progress,
+                    checkpoint=checkpoint and f"{checkpoint}-{number}",
+                )
+            ]  # fmt: skip
+        self.network = network if basis is None else self._absorb(network, basis)
+        self.network.to(self.device).eval()
+        self.card |= {
+            "scaling": self.scaling.to_dict(),
+            "training": history,
+            "training seconds": round(sum(epoch["seconds"] for epoch in history), 1),
+            "weights": sum(p.numel() for p in self.network.parameters()),
+        }
+
+    def _absorb(self, network, basis):
+        """The network that reads and writes frames, from the one trained on their components.
+
+        Components are a linear map of a frame, and the first and last layers are linear: two linear
+        maps in a row are one.
+        """
+        state = network.state_dict()
+        back = torch.linalg.pinv(basis).to(self.device)  # (K, N_in)
+        for name in self.reads:
+            state[name] = state[name] @ basis.to(self.device).T
+        for name in self.writes:
+            state[f"{name}.weight"] = back.T @ state[f"{name}.weight"]
+            state[f"{name}.bias"] = back.T @ state[f"{name}.bias"]
+        full = self.build(len(basis)).to(self.device)
+        full.load_state_dict(state)
+        return full
+
+    @torch.inference_mode()
+    def _rollout(self, X, start, steps):
+        mean, std = self.scaling.vectors(self.nodes)
+        return self._forecast(((X - mean) / std).to(self.device), steps).cpu() * std + mean
+
+    def _tensors(self):
+        return {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+
+    def _restore(self, tensors, card):
+        self.settings = configuration_named(self.name, card["configuration"], {})
+        self.device = pick_device("auto")
+        self.scaling = Scaling.from_dict(card["scaling"])
+        self.network = self.build(4 * self.nodes)
+        self.network.load_state_dict(tensors)
+        self.network.to(self.device).eval()
+
+
+def pick_device(device):
+    """A torch device; "auto" is CUDA where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} cannot be used here ({error}); take 'auto' or 'cpu'") from error

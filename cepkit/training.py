@@ -1,0 +1,172 @@
+"""Algorithm 1, offline training, and what surrounds it: checkpoints, history, reuse of earlier runs."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from .store import data_folder, digest, source_hash
+
+
+def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, decay=False, clip=None, seed=0,
+                     checkpoint=None, progress=True):  # fmt: skip
+    """Algorithm 1: tune the parameters of a network by Adam on shuffled batches of windows.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Its parameters are theta; tuned in place.
+    X : Windows
+        The training set {X_1, ..., X_Ns}, each of shape (N_t, N_in).
+    loss : callable
+        ``loss(network, X_b)``: lines 7 to 15, from a batch to the number to be made small.
+    epochs, batch : int
+        N_ep and N_b.
+    learning_rate : float
+        Of Adam.
+    decay : bool
+        Lower the learning rate to zero along a half cosine (a departure from the paper).
+    clip : float, optional
+        Bound on the norm of the gradient (a departure from the paper).
+    seed : int
+        Epoch i draws its random numbers from ``seed + i``, so that a training that was interrupted
+        and resumed ends where an uninterrupted one does.
+    checkpoint : path-like, optional
+        Written after each epoch; a training that finds it goes on from there.
+
+    Returns
+    -------
+    list of dict
+        Per epoch: its number, mean loss, updates and seconds.
+    """
+    N_s, N_ep, N_b = len(X), epochs, min(batch, len(X))
+    updates = N_s // N_b
+    adam = torch.optim.Adam(network.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, N_ep * updates) if decay else None
+    run = {"network": network, "adam": adam, "schedule": schedule}
+    history = _resume(checkpoint, run)
+    # fork_rng leaves the caller's random numbers as they were.
+    with torch.random.fork_rng(), tqdm(total=N_ep * updates, initial=len(history) * updates, disable=not progress,
+                                       desc="training", unit="update", mininterval=1) as bar:  # fmt: skip
+        for i in range(len(history), N_ep):
+            began, total = time.perf_counter(), 0.0
+            torch.manual_seed(seed + i)
+            shuffled = torch.randperm(N_s)
+            for j in range(updates):
+                X_b = X[shuffled[j * N_b : (j + 1) * N_b]]
+                L = loss(network, X_b)
+                adam.zero_grad()
+                L.backward()
+                if clip:
+                    torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+                adam.step()
+                if schedule:
+                    schedule.step()
+                total += _finite(L, epoch=i, update=j)
+                bar.update()
+                bar.set_postfix_str(f"epoch {i + 1}/{N_ep}, loss {total / (j + 1):.2e}")
+            seconds = time.perf_counter() - began
+            history.append({"epoch": i + 1, "loss": total / updates, "updates": updates, "seconds": round(seconds, 2)})
+            _keep(checkpoint, run, history)
+    return history
+
+
+def _finite(L, epoch, update):
+    """The loss as a number, or a clear end."""
+    L = L.item()
+    if L != L or L in (float("inf"), float("-inf")):
+        raise FloatingPointError(
+            f"the loss became {L} in epoch {epoch + 1}, update {update + 1}; "
+            "lower learning_rate or set clip, and see that the data hold no NaN"
+        )
+    return L
+
+
+def _keep(checkpoint, run, history):
+    if checkpoint is None:
+        return
+    checkpoint = Path(checkpoint)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: part.state_dict() for name, part in run.items() if part is not None}
+    partial = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.partial")
+    torch.save({**state, "history": history}, partial)
+    os.replace(partial, checkpoint)
+
+
+def _resume(checkpoint, run):
+    if checkpoint is None or not Path(checkpoint).exists():
+        return []
+    try:
+        state = torch.load(checkpoint, weights_only=True)
+        for name, part in run.items():
+            if part is not None:
+                part.load_state_dict(state[name])
+    except Exception as error:
+        raise ValueError(
+            f"checkpoint={str(checkpoint)!r} does not belong to this training or is damaged; delete it to start afresh"
+        ) from error
+    return state["history"]
+
+
+def retrain():
+    """What the environment variable RETRAIN asks for: "0" nothing, "1" (or unset) the chapter's models, "all"."""
+    wish = os.environ.get("RETRAIN", "1")
+    if wish not in ("0", "1", "all"):
+        raise ValueError(f"RETRAIN={wish!r} must be 0 (train nothing), 1 (train what a chapter needs) or all")
+    return wish
+
+
+def trained(name, profile="laptop", progress=True):
+    """A trained surrogate for a chapter, by the cheapest honest way, and one line about which way it was.
+
+    With ``RETRAIN=0`` it is the kept one.  Otherwise it is an earlier run of the same profile if
+    configuration, data and source code are what they were, and a new training if they are not.
+
+    Parameters
+    ----------
+    name : str
+        "lstm", "neural_ode" or any other name in ``cepkit.surrogates.registry``.
+    profile : str
+        Its configurations and its data; see :func:`cepkit.get_profile`.
+
+    Returns
+    -------
+    Surrogate
+    """
+    from . import surrogates
+    from .dataset import split
+    from .profiles import get_profile
+    from .store import golden_standard
+
+    name = surrogates.canonical(name)
+    size = get_profile(profile)
+    if retrain() == "0" and name in surrogates.kept():
+        model = surrogates.load(name)
+        print(f"{name}: RETRAIN=0, so the kept weights are used ({model.summary()})")
+        return model
+    golden = golden_standard(profile)
+    train, _ = split(golden, size.fraction)
+    model = surrogates.make(name, size)
+    path = data_folder() / "runs" / profile / name
+    recipe = {
+        "configuration": model.configuration,
+        "data_hash": golden.attrs["data_hash"],
+        "source": source_hash("dataset", "training", "surrogates/base", "surrogates/networks", f"surrogates/{name}"),
+    }
+    if (path / "card.json").exists():
+        earlier = surrogates.read_card(path)
+        if earlier.get("recipe") == recipe:
+            model = surrogates.load(path)
+            print(f"{name}: nothing has changed since it was trained, so that run is used ({model.summary()})")
+            return model
+    print(f"{name}: training, profile {profile}")
+    checkpoint = path.with_name(f"{name}-{digest(json.dumps(recipe, sort_keys=True).encode())}.checkpoint")
+    model.fit(train, progress=progress, checkpoint=checkpoint)
+    model.card |= {"profile": profile, "recipe": recipe}
+    model.save(path)
+    checkpoint.unlink(missing_ok=True)
+    print(f"{name}: trained ({model.summary()})")
+    return model
