@@ -43,7 +43,9 @@ def small_lstm(**changes):
 def small_ode(**changes):
     stages = (Stage("elbo", window=30, stride=1, batch=16, epochs=20, learning_rate=5e-3, decay=True),)
     return surrogates.make(
-        "neural_ode", "smoke", **{"components": None, "stages": stages, "step": 1.0, "unit": 20.0, "sigma": 0.1, **changes}
+        "neural_ode",
+        "smoke",
+        **{"components": None, "stages": stages, "step": 1.0, "unit": 20.0, "sigma": 0.1, **changes},
     )
 
 
