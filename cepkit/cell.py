@@ -159,9 +159,7 @@ def voltage_gates(V, cell_type="epi"):
         )
         j_open = np.where(
             low,
-            (-25428 * exp(0.2444 * V) - 6.948e-6 * exp(-0.04391 * V))
-            * (V + 37.78)
-            * sigmoid(-0.311 * (V + 79.23)),
+            (-25428 * exp(0.2444 * V) - 6.948e-6 * exp(-0.04391 * V)) * (V + 37.78) * sigmoid(-0.311 * (V + 79.23)),
             0.0,
         )
         j_close = np.where(
@@ -198,21 +196,15 @@ def voltage_gates(V, cell_type="epi"):
         "j": (hj_inf, 1 / (j_open + j_close)),
         "d": (
             sigmoid((V + 8) / 7.5),
-            (1.4 * sigmoid((V + 35) / 13) + 0.25) * 1.4 * sigmoid(-(V + 5) / 5)
-            + sigmoid((V - 50) / 20),
+            (1.4 * sigmoid((V + 35) / 13) + 0.25) * 1.4 * sigmoid(-(V + 5) / 5) + sigmoid((V - 50) / 20),
         ),
         "f": (
             sigmoid(-(V + 20) / 7),
-            1102.5 * exp(-((V + 27) ** 2) / 225)
-            + 200 * sigmoid((V - 13) / 10)
-            + 180 * sigmoid(-(V + 30) / 10)
-            + 20,
+            1102.5 * exp(-((V + 27) ** 2) / 225) + 200 * sigmoid((V - 13) / 10) + 180 * sigmoid(-(V + 30) / 10) + 20,
         ),
         "f2": (
             0.67 * sigmoid(-(V + 35) / 7) + 0.33,
-            562 * exp(-((V + 27) ** 2) / 240)
-            + 31 * sigmoid((V - 25) / 10)
-            + 80 * sigmoid(-(V + 30) / 10),
+            562 * exp(-((V + 27) ** 2) / 240) + 31 * sigmoid((V - 25) / 10) + 80 * sigmoid(-(V + 30) / 10),
         ),
         "s": s,
         "r": (sigmoid((V - 20) / 6), 9.5 * exp(-((V + 40) ** 2) / 1800) + 0.8),
@@ -265,9 +257,7 @@ def voltage_factors(V, c=None):
 def rectifier(drive):
     """Open fraction of I_K1 against its driving force V - E_K [mV]."""
     opening = 0.1 / (1 + np.exp(0.06 * (drive - 200)))
-    closing = (3 * np.exp(0.0002 * (drive + 100)) + np.exp(0.1 * (drive - 10))) / (
-        1 + np.exp(-0.5 * drive)
-    )
+    closing = (3 * np.exp(0.0002 * (drive + 100)) + np.exp(0.1 * (drive - 10))) / (1 + np.exp(-0.5 * drive))
     return opening / (opening + closing)
 
 
@@ -358,9 +348,7 @@ def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
 
 def membrane_current(i):
     """Sum of the ionic currents [pA/pF]: dV/dt = -(sum + stimulus) in a single cell."""
-    return (
-        i.Na + i.bNa + i.CaL + i.to + i.Kr + i.Ks + i.K1 + i.pK + i.bCa + i.pCa + i.NaCa + i.NaK
-    )
+    return i.Na + i.bNa + i.CaL + i.to + i.Kr + i.Ks + i.K1 + i.pK + i.bCa + i.pCa + i.NaCa + i.NaK
 
 
 class Fluxes(NamedTuple):
@@ -405,19 +393,9 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
     free_ss = ss * ss / (ss * ss + c.Bufss * c.Kbufss)
     to_mM = c.Cm / (c.Vc * c.F)
     return Fluxes(
-        free_c
-        * (
-            (leak - uptake) * (c.Vsr / c.Vc)
-            + transfer
-            - (i.bCa + i.pCa - 2 * i.NaCa) * (0.5 * to_mM)
-        ),
+        free_c * ((leak - uptake) * (c.Vsr / c.Vc) + transfer - (i.bCa + i.pCa - 2 * i.NaCa) * (0.5 * to_mM)),
         free_sr * (uptake - release - leak),
-        free_ss
-        * (
-            release * (c.Vsr / c.Vss)
-            - transfer * (c.Vc / c.Vss)
-            - i.CaL * (0.5 * c.Cm / (c.Vss * c.F))
-        ),
+        free_ss * (release * (c.Vsr / c.Vss) - transfer * (c.Vc / c.Vss) - i.CaL * (0.5 * c.Cm / (c.Vss * c.F))),
         c.k4 * (1 - Rbar) - c.k2 * k_CaSR * CaSS * Rbar,
         -(i.Na + i.bNa + 3 * i.NaK + 3 * i.NaCa) * to_mM,
         -(i.K1 + i.to + i.Kr + i.Ks - 2 * i.NaK + i.pK + stimulus) * to_mM,
@@ -478,9 +456,7 @@ def rhs(y, stimulus=0.0, cell_type="epi", changes=None):
     s = dict(zip(STATES, y, strict=True))
     i = all_currents(s, cell_type, changes)
     flux = fluxes(i, stimulus, s["Cai"], s["CaSR"], s["CaSS"], s["Rbar"], c)
-    rate = {
-        name: (inf - s[name]) / tau for name, (inf, tau) in voltage_gates(s["Vm"], cell_type).items()
-    }
+    rate = {name: (inf - s[name]) / tau for name, (inf, tau) in voltage_gates(s["Vm"], cell_type).items()}
     inf, tau = calcium_gate(s["CaSS"])
     rate |= {"Vm": -(membrane_current(i) + stimulus), "fCaSS": (inf - s["fCaSS"]) / tau}
     rate |= flux._asdict()

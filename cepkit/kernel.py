@@ -31,6 +31,7 @@ WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 
 N_CONC = len(cell.CONCENTRATIONS)
 N_COND = len(cell.Conductances._fields)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
+ACTIVATION = -40.0  # [mV]: a node is activated when it crosses this upwards
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
 
 # Rows of a thread's scratch block.
@@ -423,6 +424,18 @@ def _fastest(V, new, start, dt):
 
 
 @_jit
+def _note_activations(V, new, start, first, t, dt, nodes, times, count):
+    """Note who crossed ACTIVATION upwards in this step, and when (linear between old and new)."""
+    for i in range(BLOCK):
+        before, after = _get(V, start + i), _get(new, start + i)
+        if before < ACTIVATION and after >= ACTIVATION and count < nodes.shape[0]:
+            nodes[count] = first + i
+            times[count] = t + dt * (ACTIVATION - before) / (after - before)
+            count += 1
+    return count
+
+
+@_jit
 def _stimulate(W, first, t, dt, stimuli, masks):
     """Mean stimulus current over [t, t + dt]: the charge is exact whatever the step."""
     for i in range(BLOCK):
@@ -441,7 +454,7 @@ def _stimulate(W, first, t, dt, stimuli, masks):
 def advance(
     thread, threads, counter, rates, spans, t0, macro, macros_per_frame, substeps, limits,
     V, new, pad, gates, conc, conductances, c, root_Ko, tables, rectify, strides, ahead, behind,
-    stimuli, masks, frames, scratch,
+    stimuli, masks, frames, nodes, times, scratch,
 ):  # fmt: skip
     """Run one thread's share of the blocks through ``frames.shape[0]`` frames.
 
@@ -461,11 +474,15 @@ def advance(
     frames : array, shape (frames, 4, cells)
         Receives Vm, Cai, CaSR, CaSS at the end of each frame.
 
+    nodes, times : array, shape (threads, events)
+        Receive the activations: which node, and when [ms].
+
     Returns
     -------
-    int
-        Number of steps taken.
+    steps, events : int
+        Numbers of steps taken and of activations noted.
     """
+    events = 0
     levels = substeps.shape[0]
     per_block = conductances.shape[0] > 1
     W = scratch[thread]
@@ -489,6 +506,7 @@ def advance(
                     _stimulate(W, first, t, dt, stimuli, masks)
                     g = conductances[b if per_block else 0]
                     _advance(V, new, start, conc[b], W, g, c, root_Ko, dt)
+                    events = _note_activations(V, new, start, first, t, dt, nodes[thread], times[thread], events)
                     if levels > 1:
                         most = max(most, _fastest(V, new, start, dt))
                 done += 1
@@ -502,7 +520,7 @@ def advance(
                 frames[frame, 1, b * BLOCK + i] = conc[b, i]
                 frames[frame, 2, b * BLOCK + i] = conc[b, BLOCK + i]
                 frames[frame, 3, b * BLOCK + i] = conc[b, 2 * BLOCK + i]
-    return done
+    return done, events
 
 
 @_jit

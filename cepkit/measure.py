@@ -23,9 +23,7 @@ def _first_crossing(values, time, level, rising):
 def _like(Vm, values, name, units, text):
     grid = [d for d in Vm.dims if d != "time"]
     coords = {d: Vm[d] for d in grid if d in Vm.coords}
-    return xr.DataArray(
-        values, dims=grid, coords=coords, name=name, attrs={"units": units, "long_name": text}
-    )
+    return xr.DataArray(values, dims=grid, coords=coords, name=name, attrs={"units": units, "long_name": text})
 
 
 def activation_time(Vm, level=-40.0):
@@ -51,6 +49,32 @@ def activation_time(Vm, level=-40.0):
     """
     when = _first_crossing(Vm.transpose("time", ...).values, Vm["time"].values, level, rising=True)
     return _like(Vm, when, "activation_time", "ms", "activation time")
+
+
+def activation_map(trajectory, start=0.0, end=np.inf):
+    """First activation of each node in [start, end), as the solver noted it inside its time loop.
+
+    Finer than the frames: the crossing of -40 mV is interpolated within one time step.
+
+    Parameters
+    ----------
+    trajectory : xr.Dataset
+        As :func:`cepkit.simulate` returns it.
+    start, end : float
+        [ms]
+
+    Returns
+    -------
+    xr.DataArray
+        [ms] after ``start``; NaN where the node was not activated.
+    """
+    when, node = trajectory["activation_time"].values, trajectory["activation_node"].values
+    inside = (when >= start) & (when < end)
+    Vm = trajectory["Vm"].isel(time=0, drop=True)
+    first = np.full(Vm.size, np.nan)
+    # Activations stand in the order of time: written backwards, the first of each node stays.
+    first[node[inside][::-1]] = when[inside][::-1] - start
+    return _like(Vm, first.reshape(Vm.shape), "activation_time", "ms", "activation time")
 
 
 def action_potential(Vm, fraction=0.9):

@@ -82,10 +82,7 @@ class Protocol:
         """The protocol as plain data, for provenance; regions as base64 of their packed bits."""
         regions, index = self.regions()
         return {
-            "stimuli": [
-                [s.start, s.duration, s.amplitude, k]
-                for s, k in zip(self.stimuli, index, strict=True)
-            ],
+            "stimuli": [[s.start, s.duration, s.amplitude, k] for s, k in zip(self.stimuli, index, strict=True)],
             "regions": [base64.b64encode(np.packbits(r.values)).decode() for r in regions],
         }
 
@@ -107,9 +104,7 @@ def periodic(cycle_length, beats, region, amplitude=-52.0, duration=1.0, start=0
     [0.0, 500.0, 1000.0]
     """
     _positive(cycle_length=cycle_length, beats=beats, duration=duration)
-    return Protocol(
-        Stimulus(start + k * cycle_length, region, duration, amplitude) for k in range(int(beats))
-    )
+    return Protocol(Stimulus(start + k * cycle_length, region, duration, amplitude) for k in range(int(beats)))
 
 
 def s1s2(s1, beats, s2, region, s2_region=None, amplitude=-52.0, duration=1.0, start=0.0):
@@ -117,9 +112,7 @@ def s1s2(s1, beats, s2, region, s2_region=None, amplitude=-52.0, duration=1.0, s
     _positive(s1=s1, s2=s2, beats=beats)
     train = periodic(s1, beats, region, amplitude, duration, start)
     extra = train.times[-1] + s2
-    return train + Protocol(
-        [Stimulus(extra, region if s2_region is None else s2_region, duration, amplitude)]
-    )
+    return train + Protocol([Stimulus(extra, region if s2_region is None else s2_region, duration, amplitude)])
 
 
 def irregular(intervals, regions, seed, duration_total, amplitude=-52.0, duration=1.0, start=0.0):
@@ -173,12 +166,8 @@ def stimulus_field(protocol, like):
     begin = time.values
     for stimulus in protocol.stimuli:
         if stimulus.region.shape != shape:
-            raise ValueError(
-                f"protocol: a region has shape {stimulus.region.shape}, the grid has {shape}"
-            )
-        overlap = np.minimum(begin + step, stimulus.start + stimulus.duration) - np.maximum(
-            begin, stimulus.start
-        )
+            raise ValueError(f"protocol: a region has shape {stimulus.region.shape}, the grid has {shape}")
+        overlap = np.minimum(begin + step, stimulus.start + stimulus.duration) - np.maximum(begin, stimulus.start)
         for k in np.flatnonzero(overlap > 1e-12):
             values[k][stimulus.region.values] += stimulus.amplitude * overlap[k] / step
     coords = {name: like[name] for name in ("time", *grid) if name in like.coords}

@@ -8,9 +8,7 @@ import xarray as xr
 
 
 def _grid(tissue):
-    return xr.DataArray(
-        np.zeros(tissue.shape, bool), dims=tissue.dims, coords=tissue.coords, name="region"
-    )
+    return xr.DataArray(np.zeros(tissue.shape, bool), dims=tissue.dims, coords=tissue.coords, name="region")
 
 
 def everywhere(tissue):
@@ -23,8 +21,7 @@ def mask(tissue, values):
     values = np.asarray(values)
     if values.shape != tissue.shape or values.dtype != bool:
         raise ValueError(
-            f"values: expected booleans of shape {tissue.shape}, got {values.dtype} of shape "
-            f"{values.shape}"
+            f"values: expected booleans of shape {tissue.shape}, got {values.dtype} of shape {values.shape}"
         )
     return _grid(tissue).copy(data=values)
 
@@ -58,10 +55,7 @@ def corner(tissue, fraction=0.2):
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction!r} must lie in (0, 1]")
-    limits = {
-        dim: ((1 - fraction) * length, length)
-        for dim, length in zip(tissue.dims, tissue.extent, strict=True)
-    }
+    limits = {dim: ((1 - fraction) * length, length) for dim, length in zip(tissue.dims, tissue.extent, strict=True)}
     return box(tissue, **limits)
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from platform import python_version
 
 import numpy as np
-import xarray as xr
 from tqdm.auto import tqdm
 
 from cepkit import cell, kernel
@@ -30,10 +29,10 @@ PRECISIONS = {  # gates and voltage, concentrations
     "mixed": (np.float32, np.float64),
     "float32": (np.float32, np.float32),
 }
-#: The adaptive step: macro steps of 0.2 ms cut into so many parts ...
-ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (1, 2, 10, 40)
+#: The adaptive step: macro steps of at most 0.2 ms, cut into so many parts ...
+ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 4, 10, 20)
 #: ... once |dV/dt| anywhere exceeds so many mV/ms.
-ADAPTIVE_LIMITS = (0.6, 3.0, 10.0)
+ADAPTIVE_LIMITS = (0.3, 1.0, 10.0)
 _CALL = 50  # frames a compiled call: fixed, so that a resumed run adds the same numbers
 
 
@@ -99,9 +98,10 @@ class Sheet:
 class _Engine:
     """Calls the kernel, one Python thread a processor."""
 
-    def __init__(self, sheet, constants, cell_type, save_every, macro, parts, stimuli, threads):
+    def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threads):
+        macro, parts, limits = levels
         self.sheet, self.constants = sheet, constants
-        self.macro, self.parts = macro, np.array(parts, np.int64)
+        self.macro, self.parts, self.limits = macro, np.array(parts, np.int64), np.array(limits)
         self.per_frame = round(save_every / macro)
         self.save_every = save_every
         real = sheet.V.dtype
@@ -114,11 +114,20 @@ class _Engine:
         self.pool = ThreadPoolExecutor(self.threads)
 
     def run(self, first, count):
-        """Advance by ``count`` frames after frame ``first``; array (count, 4, nodes)."""
+        """Advance by ``count`` frames after frame ``first``.
+
+        Returns
+        -------
+        frames : array, shape (count, 4, *tissue.shape)
+        activations : array, shape (events, 2)
+            Time [ms] and node of every activation, in the order of time.
+        """
         s, t0 = self.sheet, first * self.save_every
         end = t0 + count * self.save_every
         near = (self.stimuli[:, 0] < end) & (self.stimuli[:, 1] > t0)
         frames = np.empty((count, len(FRAME_VARIABLES), s.cells), np.float64)
+        nodes = np.zeros((self.threads, 2 * s.cells + 64), np.int64)
+        times = np.zeros(nodes.shape)
         counter = np.zeros(1, np.int64)
         rates = np.zeros((2, 8 * self.threads))
         rates[0, 0] = s.rates[0]
@@ -126,26 +135,31 @@ class _Engine:
             self.pool.submit(
                 kernel.advance,
                 k, self.threads, counter, rates, self.spans, t0, self.macro, self.per_frame,
-                self.parts, np.array(ADAPTIVE_LIMITS), s.V, s.new, s.pad, s.gates, s.conc,
+                self.parts, self.limits, s.V, s.new, s.pad, s.gates, s.conc,
                 s.conductances, self.constants, np.sqrt(self.constants.Ko / 5.4), self.tables,
                 self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, frames,
-                self.scratch,
+                nodes, times, self.scratch,
             )
             for k in range(self.threads)
         ]  # fmt: skip
-        steps = [job.result() for job in jobs][0]
+        results = [job.result() for job in jobs]
+        steps = results[0][0]
         if steps % 2:
             s.V, s.new = s.new, s.V
         s.rates[0] = rates[steps % 2].max()
-        return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape)
+        noted = [np.stack([times[k, :e], nodes[k, :e]], 1) for k, (_, e) in enumerate(results)]
+        noted = np.concatenate(noted)
+        noted = noted[np.lexsort((noted[:, 1], noted[:, 0]))]
+        return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 
 
 def simulate(
     tissue,
     protocol,
     duration,
-    dt=0.02,
+    dt="adaptive",
     save_every=1.0,
+    refine=1,
     cell_type="epi",
     parameters=None,
     initial=None,
@@ -165,9 +179,13 @@ def simulate(
         [ms], a multiple of ``save_every``.
     dt : float or "adaptive"
         Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of
-        0.005 to 0.2 ms by the fastest upstroke anywhere in the tissue.
+        0.01 to 0.1 ms by the fastest upstroke anywhere in the tissue, and less where the grid is
+        so fine that stability asks for it.
     save_every : float
         Time between frames [ms].
+    refine : int
+        Simulate on a grid ``refine`` times as fine, whose nodes contain those of ``tissue``, and
+        keep the latter.  Activation times and the final state are kept at those nodes too.
     cell_type : {"epi", "endo", "m"}
     parameters : mapping, optional
         Changed parameters of the cell, by name.  The conductances may be arrays on the grid.
@@ -188,7 +206,9 @@ def simulate(
     Returns
     -------
     xr.Dataset
-        Dims (time, *axes); Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.
+        Dims (time, *axes); Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The
+        coordinates ``activation_time`` and ``activation_node`` list every crossing of -40 mV,
+        taken inside the time loop; ``final_state`` is the full state at the end.
 
     Raises
     ------
@@ -197,25 +217,28 @@ def simulate(
     FloatingPointError
         If the solution diverges: says when and where.
     """
-    macro, parts = _time_step(tissue, duration, dt, save_every)
-    _check(tissue, protocol, dtype, save)
+    _check(tissue, protocol, dtype, save, refine)
+    fine = tissue.refined(refine)
+    levels = _time_step(fine, duration, dt, save_every)
     conductances, constants = cell.parameters(cell_type, parameters)
     for name, value in conductances._asdict().items():
-        if np.ndim(value) and np.shape(value) != tissue.shape:
+        if np.ndim(value) and np.shape(value) != fine.shape:
             raise ValueError(
                 f"parameters[{name!r}] has shape {np.shape(value)}; give a number or an array of "
-                f"the tissue's shape {tissue.shape}"
+                f"the tissue's shape {fine.shape}"
             )
-    initial = _initial(initial, tissue)
+    initial = _initial(initial, tissue, fine)
     attrs = _provenance(
         tissue=tissue.describe(),
+        refine=int(refine),
         protocol=protocol.describe(),
         duration=float(duration),
-        dt=dt if dt == "adaptive" else float(dt),
+        dt=dt if isinstance(dt, str) else float(dt),
+        levels=levels,
         save_every=float(save_every),
         cell_type=cell_type,
         parameters={k: np.asarray(v).tolist() for k, v in (parameters or {}).items()},
-        initial=digest(*(np.asarray(initial[n], np.float64) for n in cell.STATES)),
+        initial=digest(*(initial[n] for n in cell.STATES)),
         dtype=dtype,
         save=list(save),
     )
@@ -223,29 +246,29 @@ def simulate(
     target = TrajectoryStore(store, tissue, save, count, save_every, attrs, UNITS, LONG_NAMES)
     if target.complete:
         return target.open()
+    coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
 
     with target:
-        sheet = Sheet(tissue, initial, conductances, dtype)
+        sheet = Sheet(fine, initial, conductances, dtype)
         threads = threads or len(os.sched_getaffinity(0))
-        stimuli = _stimuli(protocol, sheet)
-        engine = _Engine(
-            sheet, constants, cell_type, save_every, macro, parts, stimuli, threads
-        )
+        stimuli = _stimuli(protocol, sheet, refine)
+        engine = _Engine(sheet, constants, cell_type, save_every, levels, stimuli, threads)
         done = target.resume(sheet)
         if done < 0:
-            target.append(np.stack([sheet[name] for name in FRAME_VARIABLES])[None])
+            first = np.stack([sheet[name] for name in FRAME_VARIABLES])
+            target.append(first[coarse][None], np.zeros((0, 2)))
             done = 0
-        quiet = not progress or (count - done) * sheet.blocks < 20_000
+        quiet = not progress or (count - done) * save_every * sheet.blocks < 20_000
         with tqdm(total=count, initial=done, unit="ms", disable=quiet, desc="simulate") as bar:
             while done < count:
-                frames = engine.run(done, min(_CALL, count - done))
-                _assert_finite(frames, done, save_every, tissue, dt)
-                target.append(frames)
+                frames, activations = engine.run(done, min(_CALL, count - done))
+                _assert_finite(frames, done, save_every, dt)
+                target.append(frames[coarse], fine.coarse_nodes(activations, tissue, refine))
                 done += len(frames)
                 bar.update(len(frames))
                 if target.due(done):
                     target.checkpoint(done, sheet)
-        final = np.stack([sheet[name] for name in cell.STATES])
+        final = np.stack([sheet[name] for name in cell.STATES])[coarse]
         return target.finish(final, cell.STATES)
 
 
@@ -270,8 +293,7 @@ def final_state(trajectory):
     end = trajectory.attrs.get("final_time")
     if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:
         raise ValueError(
-            "trajectory carries no full state of its last frame; hand over what simulate() "
-            "returned, not a part of it"
+            "trajectory carries no full state of its last frame; hand over what simulate() returned, not a part of it"
         )
     return trajectory["final_state"].reset_coords(drop=True).to_dataset(dim="state")
 
@@ -286,41 +308,35 @@ def _multiple(whole, part):
 
 
 def _time_step(tissue, duration, dt, save_every):
-    """Macro step [ms] and the parts it may be cut into."""
+    """Macro step [ms], the numbers of parts it may be cut into, and the limits between them."""
     for name, value in (("duration", duration), ("save_every", save_every)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value!r} must be positive [ms]")
     if not _multiple(duration, save_every):
         raise ValueError(f"duration={duration!r} must be a multiple of save_every={save_every!r}")
-    limit = min(tissue.max_dt, 1.0)
+    largest = min(tissue.max_dt, 1.0)
     if isinstance(dt, str):
         if dt != "adaptive":
             raise ValueError(f'dt={dt!r} must be a number [ms] or "adaptive"')
-        parts = tuple(n for n in ADAPTIVE_PARTS if ADAPTIVE_MACRO / n <= limit)
-        if len(parts) < len(ADAPTIVE_PARTS):
-            raise ValueError(
-                f'dt="adaptive" takes steps up to {ADAPTIVE_MACRO} ms, over the stability bound of '
-                f"this tissue; use a fixed dt of at most {limit:.4g} ms"
-            )
-        if not _multiple(save_every, ADAPTIVE_MACRO):
-            raise ValueError(
-                f'save_every={save_every!r} must be a multiple of {ADAPTIVE_MACRO} for dt="adaptive"'
-            )
-        return ADAPTIVE_MACRO, parts
+        macro = save_every / np.ceil(save_every / ADAPTIVE_MACRO - 1e-9)
+        least = int(np.ceil(macro / largest - 1e-9))
+        parts = sorted({max(n, least) for n in ADAPTIVE_PARTS})
+        return float(macro), parts, list(ADAPTIVE_LIMITS[len(ADAPTIVE_PARTS) - len(parts) :])
     if not (np.isfinite(dt) and dt > 0):
         raise ValueError(f"dt={dt!r} must be positive [ms]")
-    if dt > limit * (1 + 1e-9):
+    if dt > largest * (1 + 1e-9):
         raise ValueError(
-            f"dt={dt!r} is over the stability bound of this tissue; the largest step that works is "
-            f"{limit:.4g} ms"
+            f"dt={dt!r} is over the stability bound of this tissue; the largest step that works is {largest:.4g} ms"
         )
     steps = _multiple(save_every, dt)
     if not steps:
         raise ValueError(f"save_every={save_every!r} must be a multiple of dt={dt!r}")
-    return float(save_every), (steps,)
+    return float(save_every), [steps], [0.0]
 
 
-def _check(tissue, protocol, dtype, save):
+def _check(tissue, protocol, dtype, save, refine):
+    if refine != int(refine) or refine < 1:
+        raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
     unknown = [name for name in save if name not in FRAME_VARIABLES]
@@ -334,7 +350,8 @@ def _check(tissue, protocol, dtype, save):
             )
 
 
-def _initial(initial, tissue):
+def _initial(initial, tissue, fine):
+    """Every state variable as an array on the fine grid."""
     state = dict(cell.INITIAL_STATE) if initial is None else initial
     missing = [name for name in cell.STATES if name not in state]
     if missing:
@@ -342,28 +359,26 @@ def _initial(initial, tissue):
     values = {name: np.asarray(state[name], float) for name in cell.STATES}
     for name, value in values.items():
         if value.ndim and value.shape != tissue.shape:
-            raise ValueError(
-                f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}"
-            )
+            raise ValueError(f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}")
         if not np.all(np.isfinite(value)):
             raise ValueError(f"initial[{name!r}] holds a value that is not finite")
+        values[name] = fine.interpolate(np.broadcast_to(value, tissue.shape), tissue)
     return values
 
 
-def _stimuli(protocol, sheet):
+def _stimuli(protocol, sheet, refine):
     """Stimuli as rows (begin, end, amplitude, region) and regions as masks over the cells."""
     regions, index = protocol.regions()
     masks = np.zeros((max(1, len(regions)), sheet.cells), sheet.V.dtype)
     for k, region in enumerate(regions):
-        masks[k, : sheet.n] = region.values.reshape(-1)
-    rows = [
-        (s.start, s.start + s.duration, s.amplitude, k)
-        for s, k in zip(protocol.stimuli, index, strict=True)
-    ]
+        # On a finer grid a node is stimulated if it lies in the volume of a stimulated coarse node.
+        whole = sheet.tissue.nearest(region.values, refine)
+        masks[k, : sheet.n] = whole.reshape(-1)
+    rows = [(s.start, s.start + s.duration, s.amplitude, k) for s, k in zip(protocol.stimuli, index, strict=True)]
     return np.array(rows, float).reshape(-1, 4), masks
 
 
-def _assert_finite(frames, done, save_every, tissue, dt):
+def _assert_finite(frames, done, save_every, dt):
     Vm = frames[:, 0]
     bad = ~(np.isfinite(frames).all(axis=1) & (np.abs(Vm) < 200))
     if bad.any():
@@ -389,9 +404,7 @@ def _provenance(**configuration):
     return {
         "title": "TP06 monodomain trajectory",
         "Conventions": "CF-1.11",
-        **{
-            k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in configuration.items()
-        },
+        **{k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in configuration.items()},
         "solver": solver,
         "hash": digest(text.encode()),
         "versions": json.dumps(versions),

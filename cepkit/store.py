@@ -63,7 +63,7 @@ class TrajectoryStore:
         self.columns = [list(units).index(name) for name in self.save]
         self.times = np.arange(count + 1) * float(save_every)
         self.chunk = int(np.clip(_CHUNK_BYTES / (4 * tissue.size), 50, 500)) // 50 * 50
-        self.digests, self.buffer, self.written = [], [], 0
+        self.digests, self.buffer, self.activations, self.written = [], [], [], 0
         self.complete = self._is_complete()
 
     # -- what is there already --------------------------------------------------------------------
@@ -91,16 +91,14 @@ class TrajectoryStore:
             self.lock = open(self.partial / "lock", "w")
         except OSError as error:
             raise ValueError(
-                f"store={str(self.path)!r} cannot be written ({error.strerror}); choose a folder "
-                f"that you may write to"
+                f"store={str(self.path)!r} cannot be written ({error.strerror}); choose a folder that you may write to"
             ) from error
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.lock.close()
             raise ValueError(
-                f"store={str(self.path)!r} is being written by another process; wait for it, or "
-                f"give another path"
+                f"store={str(self.path)!r} is being written by another process; wait for it, or give another path"
             ) from None
         return self
 
@@ -121,6 +119,7 @@ class TrajectoryStore:
                     sheet.restore(saved)
                     self.digests = [str(d) for d in saved["digests"]]
                     self.buffer = [saved["pending"]]
+                    self.activations = [saved["activations"]]
                     self.written = int(saved["done"]) + 1 - self._pending()
                     self.group = zarr.open_group(self.partial / "store", mode="r+")
                     return int(saved["done"])
@@ -151,12 +150,11 @@ class TrajectoryStore:
             self._coordinate(name, variable.dims, variable.values, variable.attrs)
 
     def _coordinate(self, name, dims, values, attrs):
-        self.group.create_array(
-            name, data=np.asarray(values), dimension_names=dims, attributes=attrs
-        )
+        self.group.create_array(name, data=np.asarray(values), dimension_names=dims, attributes=attrs)
 
-    def append(self, frames):
-        """Take frames, array (frames, 4, ...); full chunks go to disk."""
+    def append(self, frames, activations):
+        """Take frames, array (frames, 4, ...), and activations; full chunks go to disk."""
+        self.activations.append(activations)
         self.buffer.append(frames[:, self.columns].astype(np.float32))
         if self.path is not None and self._pending() >= self.chunk:
             self._flush(self.chunk)
@@ -182,22 +180,30 @@ class TrajectoryStore:
         data = io.BytesIO()
         np.savez(
             data, hash=self.attrs["hash"], done=done, digests=np.array(self.digests, "U16"),
-            pending=np.concatenate(self.buffer), **sheet.arrays(),
+            pending=np.concatenate(self.buffer), activations=np.concatenate(self.activations),
+            **sheet.arrays(),
         )  # fmt: skip
         replace_file(self.partial / "checkpoint.npz", data.getvalue())
 
     def finish(self, final, states):
         """Complete the run and hand back the trajectory."""
-        if self._pending() and self.path is not None:
-            self._flush(self._pending())
+        when, node = np.concatenate(self.activations).T
+        coords = {
+            "activation_time": (("activation",), when, {"units": "ms", "long_name": "activation time"}),
+            "activation_node": (("activation",), node.astype(np.int64), {"long_name": "flat node index"}),
+            "final_state": (("state", *self.tissue.dims), final, {}),
+        }
         attrs = {"final_time": float(self.times[-1])}
         if self.path is None:
-            return self._in_memory(final, states, attrs)
-        self._coordinate("final_state", ("state", *self.tissue.dims), final, {})
+            return self._in_memory(coords, states, attrs)
+        if self._pending():
+            self._flush(self._pending())
+        for name, (dims, values, text) in coords.items():
+            self._coordinate(name, dims, values, text)
         attrs |= {
             "data_hash": digest(*(d.encode() for d in self.digests)),
             "states": list(states),
-            "coordinates": "final_state",
+            "coordinates": " ".join(coords),
         }
         self.group.attrs.update(attrs)
         (self.partial / "checkpoint.npz").unlink(missing_ok=True)
@@ -205,19 +211,15 @@ class TrajectoryStore:
         shutil.rmtree(self.partial, ignore_errors=True)
         return self.open()
 
-    def _in_memory(self, final, states, attrs):
+    def _in_memory(self, coords, states, attrs):
         frames = np.concatenate(self.buffer)
         dims = ("time", *self.tissue.dims)
         data = {
             name: (dims, frames[:, k], {"units": self.units[name], "long_name": self.long_names[name]})
             for k, name in enumerate(self.save)
         }
-        coords = {
-            "time": ("time", self.times, {"units": "ms", "long_name": "time"}),
-            **self.tissue.coords,
-            "state": list(states),
-            "final_state": (("state", *self.tissue.dims), final),
-        }
+        time = ("time", self.times, {"units": "ms", "long_name": "time"})
+        coords = {"time": time, **self.tissue.coords, "state": list(states), **coords}
         attrs = {**self.attrs, **attrs, "data_hash": digest(frames)}
         return xr.Dataset(data, coords=coords, attrs=attrs)
 
@@ -248,9 +250,10 @@ def open_trajectory(path):
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
     attrs = read_attrs(path)
     dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+    dataset = dataset.set_coords([n for n in ("final_state",) if n in dataset])
     return xr.Dataset(
         {name: dataset[name] for name in json.loads(attrs["save"])},
-        coords={**dataset.coords, "state": attrs["states"], "final_state": dataset["final_state"]},
+        coords={**dataset.coords, "state": attrs["states"]},
         attrs=attrs,
     )
 

@@ -119,6 +119,40 @@ class Tissue:
         most = float((ahead + behind).sum(axis=0).max())
         return 1.0 / most if most > 0 else np.inf
 
+    def refined(self, factor):
+        """The same tissue on a grid ``factor`` times as fine, which contains this one's nodes."""
+        if factor == 1:
+            return self
+        if not isinstance(self.diffusivity, tuple):
+            raise ValueError("refine: give a tissue of uniform diffusivity, or refine its map yourself")
+        shape = tuple((n - 1) * factor + 1 for n in self.shape)
+        return Tissue(shape, tuple(h / factor for h in self.spacing), self.diffusivity)
+
+    def interpolate(self, values, coarse):
+        """Values on the nodes of ``coarse``, linearly interpolated to this finer grid."""
+        for axis, (n, fine) in enumerate(zip(coarse.shape, self.shape, strict=True)):
+            if n != fine:
+                x = np.linspace(0, n - 1, fine)
+                k = np.minimum(x.astype(int), n - 2)
+                w = (x - k).reshape([-1 if a == axis else 1 for a in range(len(self.shape))])
+                values = (1 - w) * values.take(k, axis) + w * values.take(k + 1, axis)
+        return values
+
+    def nearest(self, values, factor):
+        """Values on the nodes of a grid ``factor`` times as coarse, each taken to its volume."""
+        for axis, n in enumerate(self.shape):
+            values = values.take((np.arange(n) + factor // 2) // factor, axis)
+        return values
+
+    def coarse_nodes(self, activations, coarse, factor):
+        """Of (time, node) pairs on this grid, those at the nodes of ``coarse``, renumbered."""
+        if factor == 1 or not len(activations):
+            return activations
+        index = np.array(np.unravel_index(activations[:, 1].astype(int), self.shape))
+        keep = (index % factor == 0).all(axis=0)
+        node = np.ravel_multi_index(tuple(index[:, keep] // factor), coarse.shape)
+        return np.stack([activations[keep, 0], node], axis=1)
+
     def describe(self):
         """The tissue as plain data, for provenance."""
         D = self.diffusivity

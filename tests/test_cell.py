@@ -13,9 +13,9 @@ HERE = cep.region.everywhere(POINT)
 
 def paced(cycle_length, beats, dt, amplitude=-52.0, duration=1.0, save_every=0.1, **kwargs):
     protocol = cep.pacing.periodic(cycle_length, beats, HERE, amplitude, duration)
-    return cep.simulate(
-        POINT, protocol, beats * cycle_length, dt=dt, save_every=save_every, **kwargs
-    ).squeeze(["y", "x"])
+    return cep.simulate(POINT, protocol, beats * cycle_length, dt=dt, save_every=save_every, **kwargs).squeeze(
+        ["y", "x"]
+    )
 
 
 def stiff(cycle_length, beats, amplitude=-52.0, duration=1.0, cell_type="epi"):
@@ -53,10 +53,7 @@ def test_all_19_states_agree_with_bdf(cell_type):
 def test_rush_larsen_is_first_order_in_dt():
     t, y = stiff(500.0, 1)
     expected = float(y[cell.STATES.index("Cai")].max())
-    errors = [
-        abs(float(paced(500.0, 1, dt, save_every=0.08).Cai.max()) - expected)
-        for dt in (0.08, 0.04, 0.02)
-    ]
+    errors = [abs(float(paced(500.0, 1, dt, save_every=0.08).Cai.max()) - expected) for dt in (0.08, 0.04, 0.02)]
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert np.all((orders > 0.8) & (orders < 1.3)), (errors, orders)
 

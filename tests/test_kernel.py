@@ -56,9 +56,7 @@ def test_one_step_is_the_readable_step(dtype):
     state = {n: v * (1 + 0.05 * rng.uniform()) for n, v in cell.INITIAL_STATE.items()}
     state["Vm"] = -31.7
     dt = 0.02
-    run = cep.simulate(
-        tissue, cep.Protocol(), dt, dt=dt, save_every=dt, initial=state, dtype=dtype
-    )
+    run = cep.simulate(tissue, cep.Protocol(), dt, dt=dt, save_every=dt, initial=state, dtype=dtype)
     y = dict(state)
     for name, (inf, tau) in cell.voltage_gates(np.float64(y["Vm"])).items():
         y[name] = inf + (y[name] - inf) * np.exp(-dt / tau)
