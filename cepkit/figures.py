@@ -1,0 +1,311 @@
+"""Every plot of the book: one typeface, one colour for each variable and each model, units on every axis.
+
+Functions take labelled data and hand back a closed :class:`matplotlib.figure.Figure`, so that a notebook shows it
+once, as the value of its cell.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+
+#: What is drawn for each variable: label, unit, factor from stored to drawn unit, colour (Okabe and Ito's).
+VARIABLES = {
+    "Vm": ("$V_m$", "mV", 1.0, "#0072B2"),
+    "Cai": ("$Ca_i$", "µM", 1e3, "#D55E00"),
+    "CaSR": ("$Ca_{SR}$", "mM", 1.0, "#009E73"),
+    "CaSS": ("$Ca_{SS}$", "mM", 1.0, "#CC79A7"),
+}
+#: Label, colour and line style of each model; the truth is black and the opponents that cost nothing are dashed.
+MODELS = {
+    "truth": ("golden standard", "#000000", "-"),
+    "lstm": ("LSTM", "#E69F00", "-"),
+    "neural_ode": ("Neural ODE", "#56B4E9", "-"),
+    "persistence": ("persistence", "#999999", ":"),
+    "last_beat": ("copy last beat", "#882255", "--"),
+    "climatology": ("climatology", "#117733", "-."),
+}
+#: A perceptually uniform map for each kind of quantity.
+MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time": "cividis", "error": "inferno"}
+WIDTH = 7.0  # inches: the text column
+_profile = None
+
+
+def style(profile=None):
+    """Set the book's style; ``profile`` is then named in the corner of every figure."""
+    global _profile
+    _profile = profile
+    plt.rcParams.update({
+        "font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "font.size": 9, "axes.titlesize": 9,
+        "legend.fontsize": 8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
+        "lines.linewidth": 1.6, "figure.dpi": 160, "savefig.dpi": 160, "figure.facecolor": "white",
+        "image.origin": "lower", "image.interpolation": "nearest", "axes.prop_cycle": plt.cycler(color=[
+            "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]),
+    })  # fmt: skip
+
+
+def new(rows=1, columns=1, height=2.4, width=WIDTH, **kwargs):
+    """A figure and its array of axes (rows, columns), ``height`` inches a row."""
+    return plt.subplots(rows, columns, figsize=(width, height * rows), layout="constrained", squeeze=False, **kwargs)
+
+
+def done(fig):
+    """Name the profile on the figure and close it, so that it is shown once."""
+    if _profile:
+        fig.supxlabel(f"profile: {_profile}", x=0.995, ha="right", fontsize=6, color="#888888")
+    plt.close(fig)
+    return fig
+
+
+def label_of(field, name=None):
+    """Axis label of a DataArray, ``symbol [unit]``."""
+    name = name or field.name
+    if name in VARIABLES:
+        return "{} [{}]".format(*VARIABLES[name][:2])
+    text, unit = field.attrs.get("long_name", name or ""), field.attrs.get("units")
+    return f"{text} [{unit}]" if unit else str(text)
+
+
+def drawn(field):
+    """Values in the unit they are drawn in."""
+    return np.asarray(field.values, float) * (VARIABLES[field.name][2] if field.name in VARIABLES else 1.0)
+
+
+def _line(key):
+    """Label, colour and line style of a series named after a model or a variable, or of any other."""
+    if key in MODELS:
+        label, colour, line = MODELS[key]
+        # The truth is a broad line below: what agrees with it lies inside it.
+        under = {"linewidth": 3.0, "zorder": 1.9} if key == "truth" else {"linewidth": 1.4}
+        return {"label": label, "color": colour, "linestyle": line, **under}
+    return {"label": key, "color": VARIABLES[key][3]} if key in VARIABLES else {"label": key}
+
+
+# ---- maps of a sheet ----------------------------------------------------------------------------
+
+
+def _edges(field):
+    """Extent of an image whose pixels are centred on the nodes [mm]."""
+    x, y = field["x"].values, field["y"].values
+    dx, dy = (np.diff(v).mean() / 2 if v.size > 1 else 0.5 for v in (x, y))
+    return x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy
+
+
+def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, width=3.6):
+    """One map with its colour bar.
+
+    Parameters
+    ----------
+    field : xr.DataArray
+        Dims (y, x) with coordinates [mm].
+    cmap : str, optional
+        Default by the field's name.
+    contours : array, optional
+        Levels of contour lines.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    fig, axes = new(height=width * 0.8, width=width)
+    _map(fig, axes[0, 0], field, title, cmap, vmin, vmax, contours)
+    return done(fig)
+
+
+def _map(fig, ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
+    field = field.transpose("y", "x")
+    values = drawn(field)
+    cmap = cmap or MAPS.get(field.name, "viridis")
+    image = ax.imshow(values, cmap=cmap, vmin=vmin, vmax=vmax, extent=_edges(field))
+    if contours is not None:
+        lines = ax.contour(field["x"], field["y"], values, levels=contours, colors="white", linewidths=0.8)
+        ax.clabel(lines, fontsize=6)
+    ax.grid(False)
+    ax.set(xlabel="x [mm]", ylabel="y [mm]", title=title)
+    fig.colorbar(image, ax=ax, label=label_of(field), shrink=0.9)
+
+
+def activation_map(when, step=2.0, title="activation time", width=3.6):
+    """Activation times with an isochrone every ``step`` ms.
+
+    Parameters
+    ----------
+    when : xr.DataArray or dict of str to xr.DataArray
+        Activation time [ms], dims (y, x); a dict gives maps side by side on one scale.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    maps = when if isinstance(when, dict) else {title: when}
+    vmax = max(float(m.max()) for m in maps.values())
+    fig, axes = new(1, len(maps), height=2.9, width=width if len(maps) == 1 else WIDTH)
+    for ax, (name, field) in zip(axes[0], maps.items(), strict=True):
+        _map(fig, ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
+    return done(fig)
+
+
+def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
+    """Frames of one or more fields on one colour scale, a row for each field.
+
+    Parameters
+    ----------
+    rows : dict of str to xr.DataArray
+        Label -> field with dims (time, y, x); they share the variable and the grid.
+    times : sequence of float
+        [ms]; with more than ``columns`` of them the rows are repeated below.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    times = np.asarray(times, float)
+    fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
+    first = next(iter(fields.values()))
+    low = min(drawn(f).min() for f in fields.values()) if vmin is None else vmin
+    high = max(drawn(f).max() for f in fields.values()) if vmax is None else vmax
+    blocks = -(-len(times) // columns)
+    fig, axes = new(blocks * len(rows), min(columns, len(times)), height=WIDTH / (columns + 1) * 1.1)
+    for ax in axes.ravel():
+        ax.axis("off")
+    for k, t in enumerate(times):
+        block, column = divmod(k, columns)
+        for r, (label, field) in enumerate(fields.items()):
+            ax = axes[block * len(rows) + r, column]
+            frame = field.isel({time: k}).transpose("y", "x")
+            cmap = MAPS.get(first.name, "viridis")
+            image = ax.imshow(drawn(frame), cmap=cmap, vmin=low, vmax=high, extent=_edges(frame))
+            if r == 0:
+                ax.set_title(f"{t:g} ms", fontsize=8)
+            if column == 0:
+                ax.axis("on")
+                ax.set(xticks=[], yticks=[])
+                ax.set_ylabel(label, fontsize=8)
+                ax.spines[:].set_visible(False)
+    many = len(axes) > 1
+    fig.colorbar(image, ax=axes, label=label_of(first), shrink=0.8 if many else 1.0, aspect=30 if many else 15)
+    return done(fig)
+
+
+def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
+    """Frames of the truth above those of the forecasts, one colour scale (the paper's Figure 4).
+
+    Parameters
+    ----------
+    truth : xr.DataArray
+        One variable, dims (``time``, y, x).
+    forecasts : dict of str to xr.DataArray
+        Model name -> the same.
+    times : sequence of float
+        [ms]
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    low, high = drawn(truth).min(), drawn(truth).max()
+    named = {MODELS.get(key, (key,))[0]: field for key, field in {"truth": truth, **forecasts}.items()}
+    return sheets(named, times, columns, low, high, time)
+
+
+# ---- curves -------------------------------------------------------------------------------------
+
+
+def traces(panels, columns=2, height=1.9, x="time", **kwargs):
+    """Time courses, one panel for each entry.
+
+    Parameters
+    ----------
+    panels : xr.Dataset, or dict of str to (xr.DataArray or dict of str to xr.DataArray)
+        Each DataArray has the one dim ``x``.  A dict inside names several lines of a panel; names of models and
+        variables get their own colour.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if isinstance(panels, xr.Dataset):
+        panels = {name: panels[name] for name in panels.data_vars}
+    columns = min(columns, len(panels))
+    fig, axes = new(-(-len(panels) // columns), columns, height=height, sharex=True, **kwargs)
+    for ax in axes.ravel()[len(panels) :]:
+        ax.axis("off")
+    for ax, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
+        many = isinstance(lines, dict)
+        for key, field in (lines if many else {title: lines}).items():
+            look = _line(key if many or key in VARIABLES else field.name)
+            ax.plot(field[x], drawn(field), **look)
+        ax.set(ylabel=label_of(field), title=None if title in VARIABLES else title)
+        if many and len(lines) > 1:
+            ax.legend()
+    shown = min(columns, len(panels))
+    for ax in axes.ravel()[len(panels) - shown : len(panels)]:
+        ax.set_xlabel(label_of(field[x], x))
+        ax.tick_params(labelbottom=True)
+    return done(fig)
+
+
+def compare_traces(columns, variables=("Vm",), x="lead_time"):
+    """Truth and forecasts at single nodes (the paper's Figures 2 and 3): a row a variable, a column a case.
+
+    Parameters
+    ----------
+    columns : dict of str to dict of str to xr.Dataset
+        Title of a column (a node, a start) -> model name -> series with the one dim ``x``.
+    variables : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    fig, axes = new(
+        len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row"
+    )
+    for column, (title, models) in zip(axes.T, columns.items(), strict=True):
+        for ax, name in zip(column, variables, strict=True):
+            for key, series in models.items():
+                ax.plot(series[x], drawn(series[name]), **_line(key))
+            if ax in axes[:, 0]:
+                ax.set_ylabel(label_of(series[name]))
+        column[0].set_title(title)
+        column[-1].set_xlabel(label_of(series[x], x))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return done(fig)
+
+
+def error_by_lead(errors, reference=1.0, x="lead_time"):
+    """Error against lead time for each model, a panel a variable; the band holds the middle half of the starts.
+
+    Parameters
+    ----------
+    errors : xr.DataArray
+        Dims (model, variable, start, lead_time), as ``score(..., by_lead_time=True)`` gives it; start is optional.
+    reference : float or None
+        A horizontal line: for z-scores, 1 is the error of forecasting the mean.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    names = [str(v) for v in errors["variable"].values]
+    fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)
+    for ax, name in zip(axes.ravel(), names, strict=False):
+        for model in errors["model"].values:
+            series = errors.sel(model=model, variable=name)
+            look = _line(str(model))
+            if "start" in series.dims:
+                low, middle, high = series.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", x)
+                ax.fill_between(series[x], low, high, color=look.get("color"), alpha=0.2, linewidth=0)
+                series = middle
+            ax.plot(series[x], series, **look)
+        if reference is not None:
+            ax.axhline(reference, color="#888888", linewidth=0.8)
+        ax.set(yscale="log", title=VARIABLES[name][0] if name in VARIABLES else name)
+    for ax in axes[-1]:
+        ax.set_xlabel(label_of(errors[x], x))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(errors.attrs.get("long_name", str(errors.name or "error")))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return done(fig)

@@ -1,0 +1,103 @@
+"""Figures show what they were given: read back from the artists, not from pixels."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+from cepkit import figures
+
+TIME = np.arange(12.0)
+
+
+def wave(offset=0.0, dim="time"):
+    """A field that tells its own frame, row and column: 100 t + 10 y + x."""
+    t, y, x = np.meshgrid(TIME, np.arange(5.0), np.arange(6.0), indexing="ij")
+    return xr.DataArray(
+        100 * t + 10 * y + x + offset, dims=(dim, "y", "x"), name="Vm",
+        coords={dim: (dim, TIME, {"units": "ms", "long_name": dim}), "y": np.arange(5.0) / 2, "x": np.arange(6.0) / 2},
+    )  # fmt: skip
+
+
+def images(fig):
+    return [image for ax in fig.axes for image in ax.images]
+
+
+def test_every_figure_is_closed_and_names_its_profile():
+    figures.style("smoke")
+    fig = figures.sheet(wave()[0])
+    assert not plt.get_fignums()
+    assert any("smoke" in text.get_text() for text in fig.findobj(plt.Text))
+    figures.style()
+    assert not any("smoke" in text.get_text() for text in figures.sheet(wave()[0]).findobj(plt.Text))
+
+
+def test_a_sheet_is_drawn_where_it_lies():
+    fig = figures.sheet(wave()[3].transpose("x", "y"))
+    (image,) = images(fig)
+    assert np.array_equal(image.get_array(), wave()[3].values) and image.origin == "lower"
+    assert np.allclose(image.get_extent(), (-0.25, 2.75, -0.25, 2.25))  # nodes in the middle of pixels
+    labels = {text.get_text() for text in fig.findobj(plt.Text)}
+    assert {"x [mm]", "y [mm]", "$V_m$ [mV]"} <= labels
+
+
+def test_frames_share_one_scale_and_keep_their_order():
+    times = [1.0, 4.0, 7.0, 9.0, 10.0]
+    fig = figures.forecast_frames(wave(dim="lead_time"), {"lstm": wave(50.0, "lead_time")}, times, columns=3)
+    got = images(fig)
+    assert len(got) == 10
+    assert {image.get_clim() for image in got} == {(0.0, float(wave().max()))}
+    firsts = sorted(float(image.get_array()[0, 0]) for image in got)
+    assert firsts == sorted([100 * t for t in times] + [100 * t + 50 for t in times])
+
+
+def test_isochrones_on_one_scale():
+    when = (wave()[0] / 2).rename("activation_time").assign_attrs(units="ms", long_name="activation time")
+    fig = figures.activation_map({"a": when, "b": when + 3}, step=5)
+    assert {image.get_clim() for image in images(fig)} == {(0.0, float(when.max() + 3))}
+
+
+def test_calcium_is_drawn_in_micromolar():
+    cai = xr.DataArray([1e-4, 1e-3], dims="time", coords={"time": [0.0, 1.0]}, name="Cai")
+    fig = figures.traces({"Cai": cai})
+    assert np.allclose(fig.axes[0].lines[0].get_ydata(), [0.1, 1.0])
+    assert "µM" in fig.axes[0].get_ylabel()
+    assert fig.axes[0].lines[0].get_color() == figures.VARIABLES["Cai"][3]
+
+
+def test_models_keep_their_colour():
+    series = wave().isel(y=0, x=0).to_dataset().rename(time="lead_time")
+    models = {"truth": series, "lstm": series + 1, "last_beat": series + 2}
+    fig = figures.compare_traces({"node (0, 0)": models, "node (1, 1)": models})
+    for ax in fig.axes:
+        assert [line.get_color() for line in ax.lines] == [figures.MODELS[key][1] for key in models]
+    colours = [look[1] for look in figures.MODELS.values()]
+    assert len(set(colours)) == len(colours)
+
+
+def test_error_by_lead_shows_the_median_of_the_starts():
+    rng = np.random.default_rng(0)
+    errors = xr.DataArray(
+        rng.uniform(0.1, 1, (2, 4, 7, 30)), dims=("model", "variable", "start", "lead_time"), name="z_mse",
+        coords={"model": ["lstm", "last_beat"], "variable": list(figures.VARIABLES), "lead_time": np.arange(1.0, 31)},
+    )  # fmt: skip
+    fig = figures.error_by_lead(errors)
+    assert len(fig.axes) == 4 and all(ax.get_yscale() == "log" for ax in fig.axes)
+    drawn = fig.axes[1].lines[0].get_ydata()
+    assert np.allclose(drawn, errors.sel(model="lstm", variable="Cai").median("start"))
+
+
+def test_maps_are_perceptually_uniform():
+    """Lightness rises steadily along every map (within the rounding of 8-bit colours)."""
+    for name in set(figures.MAPS.values()):
+        red, green, blue = plt.colormaps[name](np.linspace(0, 1, 64))[:, :3].T
+        lightness = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+        assert np.all(np.diff(lightness) > -1e-3), name
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_traces_of_any_number(count):
+    panels = {f"panel {k}": wave().isel(y=k, x=0) for k in range(count)}
+    fig = figures.traces(panels)
+    assert sum(len(ax.lines) for ax in fig.axes) == count
+    assert sum(ax.get_xlabel() == "time [ms]" for ax in fig.axes) == min(count, 2)
