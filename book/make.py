@@ -96,8 +96,11 @@ def write(notebook, path):
     partial.replace(path)
 
 
-def execute(chapter, target, profile, retrain):
-    """Execute one chapter with papermill; return the executed notebook, or exit naming the cell that failed."""
+def execute(chapter, target, profile, retrain, wrote):
+    """Execute one chapter with papermill; return the executed notebook, or exit naming the cell that failed.
+
+    `wrote` are the files it left when it was executed before: a chapter that reuses its weights still answers for them.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -105,7 +108,7 @@ def execute(chapter, target, profile, retrain):
     os.environ.update(TQDM_DISABLE="1", RETRAIN=retrain)
     partial = target.with_suffix(".partial.ipynb")
     parameters = {} if profile == "laptop" else {"profile": profile}
-    before, begin, problem = run_files(profile), time.time(), None
+    begin, problem = time.time(), None
     try:
         papermill.execute_notebook(chapter, partial, parameters, kernel_name="python3", cwd=BOOK,
                                    progress_bar=sys.stderr.isatty(), extra_arguments=["--log-level=50"])
@@ -123,7 +126,7 @@ def execute(chapter, target, profile, retrain):
         "profile": profile, "retrain": retrain, "seconds": round(time.time() - begin, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "wrote": {path: digest for path, (digest, changed) in run_files(profile).items()
-                  if changed >= begin or before.get(path, ("",))[0] != digest},
+                  if changed >= begin or wrote.get(path) == digest},
     }
     partial.unlink()
     return notebook
@@ -142,7 +145,7 @@ def run(profile, retrain, folder, force=False):
         there = {path: digest for path, (digest, _) in run_files(profile).items()}
         kept = not force and record.get("key") == key and record["wrote"].items() <= there.items()
         if not kept:
-            notebook = execute(chapter, target, profile, retrain)
+            notebook = execute(chapter, target, profile, retrain, record.get("wrote", {}))
             record = notebook.metadata["cepkit"]
             record["key"] = key
             write(notebook, target)

@@ -59,6 +59,9 @@ def test_what_changed_runs_again_and_nothing_else(book, capsys):
     assert run(book, capsys) == [1]
     write_chapter(book.BOOK / "01-first.ipynb", 'profile = "laptop"', book.trains("b"))
     assert run(book, capsys) == [1, 2], "the second chapter may depend on the weights that the first one left"
+    write_chapter(book.BOOK / "01-first.ipynb", 'profile = "laptop"', "# reuses its weights")
+    assert run(book, capsys) == [1]
+    write_chapter(book.BOOK / "01-first.ipynb", 'profile = "laptop"', book.trains("b"))
     (book.DATA / "runs" / "laptop" / "w").unlink()
     assert run(book, capsys) == [1], "the weights were gone, and came back as they were"
     (book.ROOT / "cepkit" / "code.py").write_text("one = 2\n")
