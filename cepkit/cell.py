@@ -95,7 +95,7 @@ def parameters(cell_type="epi", changes=None):
 
     Parameters
     ----------
-    cell_type : {"epi", "endo", "m"}
+    cell_type : {"epi", "endo", "m"} or array of them
         Layer of the ventricular wall.
     changes : mapping, optional
         New values by name, for example ``{"gKr": 0.5 * 0.153}``.
@@ -110,9 +110,15 @@ def parameters(cell_type="epi", changes=None):
     ValueError
         For an unknown cell type or parameter name, or a value that is not a finite number.
     """
-    if cell_type not in CELL_TYPES:
-        raise ValueError(f"cell_type={cell_type!r} is not known; choose one of {CELL_TYPES}")
-    conductances = Conductances()._replace(**_TYPE_CHANGES[cell_type])
+    kinds = np.unique(cell_type)
+    if not set(kinds.tolist()) <= set(CELL_TYPES):
+        raise ValueError(f"cell_type={cell_type!r} is not known; choose one of {CELL_TYPES}, or an array of them")
+    conductances = Conductances()
+    for kind in kinds:
+        for name, value in _TYPE_CHANGES[str(kind)].items():
+            if np.ndim(cell_type):
+                value = np.where(cell_type == kind, value, getattr(conductances, name))
+            conductances = conductances._replace(**{name: value})
     constants = Constants()
     for name, value in (changes or {}).items():
         if name not in Conductances._fields + Constants._fields:
@@ -272,7 +278,7 @@ class Nernst(NamedTuple):
 
 def reversal(Nai, Ki, Cai, c, log):
     """Reversal potentials [mV] from concentrations [mM]."""
-    RTF = c.R * c.T / c.F
+    RTF = c.R * c.T / c.F  # 26.7 mV
     return Nernst(
         RTF * log(c.Nao / Nai),
         RTF * log(c.Ko / Ki),

@@ -31,7 +31,7 @@ WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 
 N_CONC = len(cell.CONCENTRATIONS)
 N_COND = len(cell.Conductances._fields)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
-ACTIVATION = -40.0  # [mV]: a node is activated when it crosses this upwards
+ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
 
 # Rows of a thread's scratch block.
@@ -52,7 +52,7 @@ _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, 
 # ---- tables -------------------------------------------------------------------------------------
 
 
-def voltage_table(steps, constants, cell_type="epi", dtype=np.float64):
+def voltage_table(steps, constants, cell_types=("epi",), dtype=np.float64):
     """Tables over V of everything that voltage alone decides.
 
     Parameters
@@ -60,22 +60,21 @@ def voltage_table(steps, constants, cell_type="epi", dtype=np.float64):
     steps : sequence of float
         The time steps [ms], one table each.
     constants : cell.Constants
-    cell_type : str
+    cell_types : sequence of str
+        The tables of the types follow one another, ROWS rows each.
 
     Returns
     -------
-    array, shape (len(steps), rows * WIDTH)
+    array, shape (len(steps), len(cell_types) * ROWS * WIDTH)
     """
-    V = np.arange(V_LOW, V_HIGH + V_STEP / 2, V_STEP)
-    table = np.zeros((len(steps), V.size, WIDTH))
-    gates = cell.voltage_gates(V, cell_type)
-    for k, name in enumerate(cell.VOLTAGE_GATES):
-        inf, tau = gates[name]
-        table[:, :, k] = inf
-        for level, dt in enumerate(steps):
-            table[level, :, N_GATES + k] = np.exp(-dt / tau)
+    V = V_LOW + V_STEP * np.arange(ROWS)
+    table = np.zeros((len(steps), len(cell_types), ROWS, WIDTH))
+    for kind, cell_type in enumerate(cell_types):
+        for k, (inf, tau) in enumerate(cell.voltage_gates(V, cell_type).values()):
+            table[:, kind, :, k] = inf
+            table[:, kind, :, N_GATES + k] = np.exp(-np.divide.outer(steps, tau))
     for k, factor in enumerate(cell.voltage_factors(V, constants)):
-        table[:, :, 2 * N_GATES + k] = factor
+        table[..., 2 * N_GATES + k] = factor
     return table.reshape(len(steps), -1).astype(dtype)
 
 
@@ -312,9 +311,9 @@ def _reversals(conc, W, c):
 
 
 @_jit
-def _look_up(V, start, gates, conc, W, table, rectify):
+def _look_up(V, start, gates, kind, first, W, table, rectify):
     """Phase 2, SIMD over the columns of a table row: gates, and the factors of the currents."""
-    last = table.shape[0] // WIDTH - 1.001
+    last = ROWS - 1.001
     last_drive = rectify.shape[0] - 1.001
     for i in range(BLOCK):
         v = _get(V, start + i)
@@ -322,7 +321,7 @@ def _look_up(V, start, gates, conc, W, table, rectify):
         x = x if x > 0.0 else 0.0  # also where x is NaN
         x = x if x < last else last
         row = np.int64(x)
-        _relax(gates, i * N_GATES, table, row, x - row, W, i)
+        _relax(gates, i * N_GATES, table, row + _get(kind, first + i), x - row, W, i)
 
         x = (v - W[_K * BLOCK + i] - DRIVE_LOW) * (1 / DRIVE_STEP)
         x = x if x > 0.0 else 0.0
@@ -424,13 +423,13 @@ def _fastest(V, new, start, dt):
 
 
 @_jit
-def _note_activations(V, new, start, first, t, dt, nodes, times, count):
-    """Note who crossed ACTIVATION upwards in this step, and when (linear between old and new)."""
+def _note_activations(V, new, start, first, t, dt, threshold, nodes, times, count):
+    """Note who crossed the threshold upwards in this step, and when (linear between old and new)."""
     for i in range(BLOCK):
         before, after = _get(V, start + i), _get(new, start + i)
-        if before < ACTIVATION and after >= ACTIVATION and count < nodes.shape[0]:
+        if before < threshold and after >= threshold and count < nodes.shape[0]:
             nodes[count] = first + i
-            times[count] = t + dt * (ACTIVATION - before) / (after - before)
+            times[count] = t + dt * (threshold - before) / (after - before)
             count += 1
     return count
 
@@ -453,8 +452,8 @@ def _stimulate(W, first, t, dt, stimuli, masks):
 @_jit
 def advance(
     thread, threads, counter, rates, spans, t0, macro, macros_per_frame, substeps, limits,
-    V, new, pad, gates, conc, conductances, c, root_Ko, tables, rectify, strides, ahead, behind,
-    stimuli, masks, frames, nodes, times, scratch,
+    V, new, pad, gates, conc, kind, conductances, c, root_Ko, tables, rectify, strides, ahead, behind,
+    stimuli, masks, threshold, frames, nodes, times, scratch,
 ):  # fmt: skip
     """Run one thread's share of the blocks through ``frames.shape[0]`` frames.
 
@@ -469,6 +468,8 @@ def advance(
         Voltages and the buffer they are advanced into; on return ``V`` or ``new`` holds the result
         as the number of steps was even or odd.
     gates : array, shape (blocks, BLOCK * N_GATES)
+    kind : array of int, shape (cells,)
+        First table row of each cell's type.
     conc : array, shape (blocks, N_CONC * BLOCK)
     conductances : array, shape (1 or blocks, N_COND * BLOCK)
     frames : array, shape (frames, 4, cells)
@@ -501,12 +502,14 @@ def advance(
                     first = b * BLOCK
                     start = pad + first
                     _reversals(conc[b], W, c)
-                    _look_up(V, start, gates[b], conc[b], W, table, rectify)
+                    _look_up(V, start, gates[b], kind, first, W, table, rectify)
                     _diffuse(V, start, W, strides, ahead, behind, first)
                     _stimulate(W, first, t, dt, stimuli, masks)
                     g = conductances[b if per_block else 0]
                     _advance(V, new, start, conc[b], W, g, c, root_Ko, dt)
-                    events = _note_activations(V, new, start, first, t, dt, nodes[thread], times[thread], events)
+                    events = _note_activations(
+                        V, new, start, first, t, dt, threshold, nodes[thread], times[thread], events
+                    )
                     if levels > 1:
                         most = max(most, _fastest(V, new, start, dt))
                 done += 1

@@ -64,10 +64,10 @@ class Sheet:
         if all(np.ndim(g) == 0 for g in conductances):
             rows = np.repeat(np.array(conductances, real), kernel.BLOCK)[None]
         else:
-            rows = np.stack([self._padded(g) for g in conductances], axis=1).reshape(self.blocks, -1)
+            rows = np.stack([self.padded(g) for g in conductances], axis=1).reshape(self.blocks, -1)
         self.conductances = np.ascontiguousarray(rows, real)
 
-    def _padded(self, values):
+    def padded(self, values):
         """A field as blocks; the last block is filled up with copies of the last node."""
         flat = np.broadcast_to(values, self.tissue.shape).reshape(-1)
         return np.pad(flat, (0, self.cells - self.n), mode="edge").reshape(self.blocks, -1)
@@ -83,7 +83,7 @@ class Sheet:
         return self._view(name).reshape(-1)[: self.n].reshape(self.tissue.shape).copy()
 
     def __setitem__(self, name, values):
-        self._view(name)[:] = self._padded(values)
+        self._view(name)[:] = self.padded(values)
 
     def arrays(self):
         """Everything that a checkpoint must hold."""
@@ -98,14 +98,17 @@ class Sheet:
 class _Engine:
     """Calls the kernel, one Python thread a processor."""
 
-    def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threads):
+    def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threshold, threads):
         macro, parts, limits = levels
         self.sheet, self.constants = sheet, constants
         self.macro, self.parts, self.limits = macro, np.array(parts, np.int64), np.array(limits)
         self.per_frame = round(save_every / macro)
         self.save_every = save_every
         real = sheet.V.dtype
-        self.tables = kernel.voltage_table(macro / self.parts, constants, cell_type, real)
+        self.threshold = float(threshold)
+        kinds, kind = np.unique(cell_type, return_inverse=True)
+        self.kind = sheet.padded(kind.reshape(np.shape(cell_type)) * kernel.ROWS).reshape(-1)
+        self.tables = kernel.voltage_table(macro / self.parts, constants, kinds, real)
         self.rectify = kernel.rectifier_table(real)
         self.stimuli, self.masks = stimuli
         self.threads = max(1, min(threads, sheet.blocks))
@@ -135,9 +138,9 @@ class _Engine:
             self.pool.submit(
                 kernel.advance,
                 k, self.threads, counter, rates, self.spans, t0, self.macro, self.per_frame,
-                self.parts, self.limits, s.V, s.new, s.pad, s.gates, s.conc,
+                self.parts, self.limits, s.V, s.new, s.pad, s.gates, s.conc, self.kind,
                 s.conductances, self.constants, np.sqrt(self.constants.Ko / 5.4), self.tables,
-                self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, frames,
+                self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, self.threshold, frames,
                 nodes, times, self.scratch,
             )
             for k in range(self.threads)
@@ -168,6 +171,7 @@ def simulate(
     store=None,
     progress=True,
     threads=None,
+    activation_level=-40.0,
 ):
     """Simulate a tissue under a pacing protocol.
 
@@ -186,7 +190,7 @@ def simulate(
     refine : int
         Simulate on a grid ``refine`` times as fine, whose nodes contain those of ``tissue``, and
         keep the latter.  Activation times and the final state are kept at those nodes too.
-    cell_type : {"epi", "endo", "m"}
+    cell_type : {"epi", "endo", "m"}, or array of them on the grid
     parameters : mapping, optional
         Changed parameters of the cell, by name.  The conductances may be arrays on the grid.
     initial : xr.Dataset or mapping, optional
@@ -202,12 +206,14 @@ def simulate(
         Show a progress bar for runs of some length.
     threads : int, optional
         Default: all processors that this process may use.
+    activation_level : float
+        Upward crossings of this voltage [mV] are noted as activations.
 
     Returns
     -------
     xr.Dataset
         Dims (time, *axes); Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The
-        coordinates ``activation_time`` and ``activation_node`` list every crossing of -40 mV,
+        coordinates ``activation_time`` and ``activation_node`` list every activation,
         taken inside the time loop; ``final_state`` is the full state at the end.
 
     Raises
@@ -221,11 +227,11 @@ def simulate(
     fine = tissue.refined(refine)
     levels = _time_step(fine, duration, dt, save_every)
     conductances, constants = cell.parameters(cell_type, parameters)
-    for name, value in conductances._asdict().items():
+    for name, value in {"cell_type": cell_type, **conductances._asdict()}.items():
         if np.ndim(value) and np.shape(value) != fine.shape:
             raise ValueError(
-                f"parameters[{name!r}] has shape {np.shape(value)}; give a number or an array of "
-                f"the tissue's shape {fine.shape}"
+                f"parameters: {name} has shape {np.shape(value)}; give one value or an array of the "
+                f"tissue's shape {fine.shape}"
             )
     initial = _initial(initial, tissue, fine)
     attrs = _provenance(
@@ -235,8 +241,9 @@ def simulate(
         duration=float(duration),
         dt=dt if isinstance(dt, str) else float(dt),
         levels=levels,
+        activation_level=float(activation_level),
         save_every=float(save_every),
-        cell_type=cell_type,
+        cell_type=np.asarray(cell_type).tolist(),
         parameters={k: np.asarray(v).tolist() for k, v in (parameters or {}).items()},
         initial=digest(*(initial[n] for n in cell.STATES)),
         dtype=dtype,
@@ -252,7 +259,7 @@ def simulate(
         sheet = Sheet(fine, initial, conductances, dtype)
         threads = threads or len(os.sched_getaffinity(0))
         stimuli = _stimuli(protocol, sheet, refine)
-        engine = _Engine(sheet, constants, cell_type, save_every, levels, stimuli, threads)
+        engine = _Engine(sheet, constants, cell_type, save_every, levels, stimuli, activation_level, threads)
         done = target.resume(sheet)
         if done < 0:
             first = np.stack([sheet[name] for name in FRAME_VARIABLES])

@@ -95,6 +95,17 @@ def test_parameters_as_fields():
     assert float(abs(blocked.Vm - plain.Vm).max()) > 1.0
 
 
+def test_cell_types_as_a_field():
+    apart = cep.Tissue((6, 9), diffusivity=0.0)
+    everywhere = cep.Protocol([cep.Stimulus(0.0, cep.region.everywhere(apart))])
+    wall = np.array(["endo"] * 3 + ["m"] * 3 + ["epi"] * 3)
+    both = run(300.0, apart, everywhere, dt=0.02, cell_type=np.broadcast_to(wall, apart.shape))
+    for k, kind in enumerate(("endo", "m", "epi")):
+        alone = run(300.0, apart, everywhere, dt=0.02, cell_type=kind)
+        assert np.array_equal(both.Vm[:, :, 3 * k], alone.Vm[:, :, 0]), kind
+    assert float(abs(both.Vm[:, 0, 0] - both.Vm[:, 0, 8]).max()) > 1.0
+
+
 def test_a_stimulus_off_the_grid_of_steps_delivers_its_charge():
     """Whatever dt and onset, potassium carries the whole pulse: dKi = -charge Cm / (Vc F)."""
     point = cep.Tissue((1, 1))
