@@ -227,7 +227,8 @@ def render(notebooks, build):
     (generated / "headline.png").write_bytes(glued_png(notebooks / "08-comparison.ipynb", "headline-figure"))
 
     options = ["-W", "-n", "--keep-going", "-q", "--path-output", stage]
-    if subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", *options, stage]).returncode:
+    if subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", *options, stage],
+                      stdout=subprocess.DEVNULL).returncode:  # it would name the stage as the place to look
         sys.exit(f"The pages were not built: see the warnings above (line numbers refer to {stage / 'book'}).")
     shutil.rmtree(output, ignore_errors=True)
     (stage / "_build" / "html").rename(output)
