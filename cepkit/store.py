@@ -282,7 +282,8 @@ def golden_standard(profile="laptop", progress=True):
     path = data_folder() / "golden" / f"{beats}-beats.zarr"
 
     def make():
-        return simulate(tissue, protocol, beats * 500.0, dt=0.02, store=path, progress=progress)
+        golden = simulate(tissue, protocol, beats * 500.0, dt=0.02, store=path, progress=progress)
+        return golden.assign_attrs(cycle_length=500.0)
 
     try:
         return make()
