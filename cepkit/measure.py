@@ -7,6 +7,10 @@ activate get NaN.
 import numpy as np
 import xarray as xr
 
+from cepkit.pacing import Protocol, Stimulus, periodic
+from cepkit.region import everywhere
+from cepkit.tissue import Tissue
+
 
 def _first_crossing(values, time, level, rising):
     """First time at which ``values`` (time, ...) crosses ``level`` (...): linear interpolation."""
@@ -140,3 +144,124 @@ def conduction_velocity(Vm, start, end, level=-40.0):
     a, b = when.sel(start, method="nearest"), when.sel(end, method="nearest")
     distance = np.sqrt(sum(float(b[d] - a[d]) ** 2 for d in start))
     return distance / float(b - a)
+
+
+def calcium_transient(Cai):
+    """The calcium transient of one beat at each node.
+
+    Parameters
+    ----------
+    Cai : xr.DataArray
+        One beat of cytosolic calcium [mM], dims (time, ...).
+
+    Returns
+    -------
+    xr.Dataset
+        ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms] from the first frame.
+    """
+    values, time = Cai.transpose("time", ...).values.astype(float), Cai["time"].values
+    low, high = values.min(axis=0), values.max(axis=0)
+    parts = {
+        "diastolic": (low, "mM", "diastolic calcium"),
+        "systolic": (high, "mM", "systolic calcium"),
+        "amplitude": (high - low, "mM", "amplitude of the calcium transient"),
+        "time_to_peak": (time[values.argmax(axis=0)] - time[0], "ms", "time to peak calcium"),
+    }
+    return xr.Dataset({name: _like(Cai, v[0], name, *v[1:]) for name, v in parts.items()})
+
+
+def phase(Vm, delay=5, centre=-60.0):
+    """Phase of each node in its cycle, from the potential and the potential ``delay`` frames earlier.
+
+    The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat; its angle is the
+    phase (Gray, Pertsov and Jalife 1998, doi:10.1038/32164).
+
+    Returns
+    -------
+    xr.DataArray
+        [rad] in (-pi, pi], for the frames that have one ``delay`` frames before them.
+    """
+    earlier = Vm.isel(time=slice(None, -delay)).values - centre
+    now = Vm.isel(time=slice(delay, None))
+    angle = now.copy(data=np.arctan2(now.values - centre, earlier)).rename("phase")
+    return angle.assign_attrs(units="rad", long_name="phase")
+
+
+def phase_singularities(angle):
+    """Where the phase winds around a point: the tips of spiral waves.
+
+    Parameters
+    ----------
+    angle : xr.DataArray
+        Phase [rad], dims (..., y, x).
+
+    Returns
+    -------
+    xr.DataArray
+        Topological charge (-1, 0 or +1) of each square of four neighbouring nodes, at its centre:
+        positive where the phase grows counter-clockwise (from x towards y).
+    """
+    p = angle.transpose(..., "y", "x").values
+    corners = [p[..., :-1, :-1], p[..., :-1, 1:], p[..., 1:, 1:], p[..., 1:, :-1]]
+    turn = 0.0
+    for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
+        turn = turn + (b - a + np.pi) % (2 * np.pi) - np.pi
+    middle = {d: (angle[d].values[1:] + angle[d].values[:-1]) / 2 for d in ("y", "x")}
+    dims = [d for d in angle.dims if d not in ("y", "x")]
+    coords = {d: angle[d] for d in dims} | middle
+    return xr.DataArray(
+        np.rint(turn / (2 * np.pi)).astype(int), dims=(*dims, "y", "x"), coords=coords,
+        name="charge", attrs={"long_name": "topological charge"},
+    )  # fmt: skip
+
+
+def restitution(s1, beats, intervals, fraction=0.9, **cell):
+    """S1-S2 restitution of the single cell: APD of a premature beat against the rest before it.
+
+    All intervals run at once, as a row of cells that are not coupled.
+
+    Parameters
+    ----------
+    s1 : float
+        Cycle length of the train [ms].
+    beats : int
+        Beats of the train.
+    intervals : sequence of float
+        Coupling intervals of the premature stimulus [ms].
+    **cell
+        Arguments of :func:`cepkit.simulate`, for example ``cell_type`` or ``parameters``.
+
+    Returns
+    -------
+    xr.Dataset
+        Over ``interval``: ``APD`` of the premature beat, ``DI`` the diastolic interval before it
+        [ms]; NaN where the cell was not captured.
+    """
+    from cepkit.solver import simulate  # here: the measurements themselves need no compiler
+
+    intervals = np.asarray(intervals, float)
+    row = Tissue((len(intervals),), spacing=1.0, diffusivity=0.0)
+    each = everywhere(row)
+    last = (beats - 1) * s1
+    protocol = periodic(s1, beats, each) + Protocol(
+        Stimulus(last + interval, each & (each["x"] == k)) for k, interval in enumerate(intervals)
+    )
+    end = last + np.ceil(intervals.max()) + 600.0
+    Vm = simulate(row, protocol, end, progress=False, **cell)["Vm"]
+    # The cell whose premature stimulus comes last shows the train undisturbed.
+    train = Vm[:, intervals.argmax()].sel(time=slice(last, last + intervals.max()))
+    before = action_potential(train, fraction)
+    level = float(before.peak - fraction * (before.peak - before.rest))
+    APD = np.full(len(intervals), np.nan)
+    for k, interval in enumerate(intervals):
+        after = Vm[:, k].sel(time=slice(last + interval, None))
+        up = _first_crossing(after.values, after.time.values, level, rising=True)
+        down = _first_crossing(after.values, after.time.values, level, rising=False)
+        if float(after.max()) > 0 and down > up:
+            APD[k] = down - up
+    DI = intervals - (float(before.repolarisation) - last)
+    text = {"units": "ms"}
+    return xr.Dataset(
+        {"APD": ("interval", APD, text), "DI": ("interval", DI, text)},
+        coords={"interval": ("interval", intervals, {**text, "long_name": "coupling interval"})},
+    )

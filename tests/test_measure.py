@@ -48,3 +48,45 @@ def test_beats_are_counted_from_one():
     trace = xr.DataArray(np.arange(1501.0), dims="time", coords={"time": np.arange(1501.0)})
     second = measure.beat(trace, 2)
     assert second.time.values[[0, -1]].tolist() == [500.0, 1000.0]
+
+
+def test_calcium_transient():
+    time = np.arange(0.0, 500.0)
+    Cai = xr.DataArray(1e-4 + 9e-4 * np.exp(-(((time - 40) / 30) ** 2)), dims="time", coords={"time": time})
+    transient = measure.calcium_transient(Cai)
+    assert float(transient.systolic) == pytest.approx(1e-3)
+    assert float(transient.diastolic) == pytest.approx(1e-4, rel=1e-6)
+    assert float(transient.time_to_peak) == 40
+
+
+@pytest.mark.parametrize("charge", [1, -1])
+def test_a_phase_singularity_is_found_where_it_was_put(charge):
+    y, x = np.arange(20) * 0.5, np.arange(30) * 0.5
+    angle = np.arctan2(charge * (y[:, None] - 4.3), x[None] - 9.1)
+    found = measure.phase_singularities(xr.DataArray(angle, dims=("y", "x"), coords={"y": y, "x": x}))
+    (k,) = np.argwhere(found.values)
+    assert found.values[tuple(k)] == charge
+    assert abs(float(found.y[k[0]]) - 4.3) <= 0.25 and abs(float(found.x[k[1]]) - 9.1) <= 0.25
+
+
+def test_a_plane_wave_has_no_singularity():
+    x = np.arange(30) * 0.5
+    angle = np.broadcast_to((x * 1.3 + np.pi) % (2 * np.pi) - np.pi, (12, 30))
+    field = xr.DataArray(angle, dims=("y", "x"), coords={"y": np.arange(12.0), "x": x})
+    assert not measure.phase_singularities(field).values.any()
+
+
+def test_phase_turns_once_a_cycle():
+    time = np.arange(0.0, 1000.0)
+    Vm = xr.DataArray(-60 + 40 * np.sin(2 * np.pi * time / 100)[:, None], dims=("time", "x"),
+                      coords={"time": time})  # fmt: skip
+    turns = np.unwrap(measure.phase(Vm, delay=25).values[:, 0])
+    assert abs(turns[-1] - turns[0]) == pytest.approx(2 * np.pi * 974 / 100, rel=0.01)
+
+
+def test_restitution_of_the_cell():
+    """Premature beats are shorter, the shortest coupling is not captured."""
+    curve = measure.restitution(1000.0, 3, [260.0, 340.0, 400.0, 600.0, 1000.0], dt=0.02)
+    assert np.isnan(curve.APD[0])
+    assert np.all(np.diff(curve.APD[1:]) > 0)
+    assert np.allclose(np.diff(curve.DI), np.diff(curve.interval))
