@@ -1,0 +1,64 @@
+"""Tables of a comparison: medians with quartiles, and the numbers that the paper printed."""
+
+import numpy as np
+import pandas as pd
+
+#: Table 1 of the paper: mean squared error of each variable, and the time of one heart cycle [ms].
+PRINTED = pd.DataFrame(
+    {
+        "Vm": [0.4560, 0.0247],
+        "Cai": [0.2532, 0.0053],
+        "CaSR": [0.1297, 0.0119],
+        "CaSS": [0.6458, 0.0238],
+        "time": [604.17, 104.17],
+    },
+    index=pd.Index(["neural_ode", "lstm"], name="model"),
+)
+
+
+def significant(value, digits=2):
+    """A number as text with so many significant digits, and no more zeros than needed.
+
+    Examples
+    --------
+    >>> significant(0.02467), significant(123.4), significant(3.1e-7), significant(0.0)
+    ('0.025', '120', '3.1e-07', '0')
+    """
+    value = float(value)
+    if not np.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.{digits - 1}e}"
+    places = digits - 1 - int(np.floor(np.log10(abs(value))))
+    value = round(value, places)
+    places = digits - 1 - int(np.floor(np.log10(abs(value))))  # 0.0996 has become 0.10
+    return f"{value:.{max(places, 0)}f}"
+
+
+def table(errors, digits=2, quartiles=True):
+    """Median over the starts, with the quartiles in brackets: a row a model, a column a variable.
+
+    Parameters
+    ----------
+    errors : xr.DataArray
+        Dims (model, variable, start): one metric of :func:`cepkit.score`.
+    digits : int
+        Significant digits.
+    quartiles : bool
+        Show the middle half of the starts as well.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+    """
+    if set(errors.dims) != {"model", "variable", "start"}:
+        raise ValueError(
+            f"errors has the dims {tuple(errors.dims)}; give one metric with the dims (model, variable, start), "
+            "for example score(forecasts, truth, scaling).z_mse"
+        )
+    low, middle, high = errors.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", "model", "variable").values
+    text = np.vectorize(lambda value: significant(value, digits), otypes=[object])
+    cells = text(middle)
+    if quartiles:
+        cells = cells + " (" + text(low) + "–" + text(high) + ")"
+    return pd.DataFrame(cells, index=pd.Index(errors.model.values, name="model"), columns=errors["variable"].values)
