@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One pass of Algorithm 1 with its own settings.
+class Training:
+    """The settings of Algorithm 1.
 
     Attributes
     ----------
-    loss : str
-        Name of the loss: "next_frame" (Equation 6) or "free_run" for the LSTM, "elbo" for the Neural ODE.
     window, stride : int
         N_t, and frames from one window's start to the next one's.
     batch, epochs : int
@@ -25,79 +23,109 @@ class Stage:
         Learning rate to zero along a half cosine.
     clip : float or None
         Bound on the norm of the gradient.
-    given : int or None
-        Frames of truth at the start of each window: "free_run" is given 1 to ``given`` of them, drawn
-        for each batch; "elbo" shows the encoder exactly so many.  None: the whole window.
     """
 
-    loss: str
-    window: int
-    stride: int
-    batch: int
-    epochs: int
-    learning_rate: float
+    window: int = 1000
+    stride: int = 1
+    batch: int = 16
+    epochs: int = 3
+    learning_rate: float = 1e-3
     decay: bool = False
     clip: float | None = None
-    given: int | None = None
 
 
 @dataclass(frozen=True)
 class LSTMConfiguration:
-    """The paper's LSTM.  ``components`` is None (train on whole frames) or a number of principal components."""
+    """The paper's LSTM.
 
-    hidden: int
-    stages: tuple[Stage, ...]
+    Attributes
+    ----------
+    hidden, layers : int
+    dropout : float
+        Between the layers.
+    components : int or None
+        Train on so many principal components instead of whole frames.
+    forget_bias : float
+        Added to the forget gates' bias at the start.
+    noise : float
+        Standard deviation of the noise on the input, in the units of the components.
+    jitter : float
+        Standard deviation of the error in time of the input [frames].
+    """
+
+    hidden: int = 64
     layers: int = 2
     dropout: float = 0.0
     components: int | None = None
     forget_bias: float = 0.0
+    noise: float = 0.0
+    jitter: float = 0.0
+    training: Training = Training()
     seed: int = 0
     departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class NeuralODEConfiguration:
-    """The paper's Neural ODE.  ``unit`` is the time that the ODE function sees as 1 [ms]."""
+    """The paper's Neural ODE.
 
-    stages: tuple[Stage, ...]
+    Attributes
+    ----------
+    latent, rnn, decoder, function : int
+        Widths of z, of the encoder, of the decoder and of the ODE function.
+    sigma : float
+        Standard deviation of the observations in the likelihood.
+    given : int or None
+        Frames of a window that the encoder sees; None: all of them, as in the paper's code.
+    solver : str
+        A method of torchdiffeq.
+    step : float
+        Frames from one solved time to the next.
+    unit : float
+        Frames in one unit of the ODE's time.
+    components : int or None
+        Train on so many principal components instead of whole frames.
+    """
+
     latent: int = 50
     rnn: int = 20
     decoder: int = 50
     function: int = 50
     sigma: float = 0.005
+    given: int | None = None
     solver: str = "euler"
     step: float = 1.0
     unit: float = 1000.0
     components: int | None = None
+    training: Training = Training(epochs=2, learning_rate=1e-2)
     seed: int = 0
     departures: tuple[str, ...] = ()
 
 
-_PAPER_STAGE = Stage("next_frame", window=1000, stride=1, batch=16, epochs=3, learning_rate=1e-3)
-_PAPER_ELBO = Stage("elbo", window=1000, stride=1, batch=16, epochs=2, learning_rate=1e-2)
+_SMALL = "everything is small: this one only shows that the machinery turns"
 
 CONFIGURATIONS = {
     "lstm": {
-        "published_code": LSTMConfiguration(hidden=64, dropout=0.2, stages=(_PAPER_STAGE,)),
-        "paper": LSTMConfiguration(
-            hidden=2304, stages=(_PAPER_STAGE,), departures=("N_t = 1000: the paper gives none; this is its code's",)
-        ),
+        "published_code": LSTMConfiguration(hidden=64, dropout=0.2),
+        "paper": LSTMConfiguration(hidden=2304, departures=("N_t = 1000: the paper gives none; this is its code's",)),
         "smoke": LSTMConfiguration(
             hidden=16,
             components=16,
             forget_bias=1.0,
-            stages=(Stage("next_frame", window=100, stride=50, batch=16, epochs=2, learning_rate=3e-3, decay=True),),
-            departures=("everything is small: this one only shows that the machinery turns",),
+            training=Training(window=100, stride=50, epochs=2, learning_rate=3e-3, decay=True),
+            departures=(_SMALL,),
         ),
     },
     "neural_ode": {
-        "published_code": NeuralODEConfiguration(solver="dopri5", stages=(_PAPER_ELBO,)),
-        "paper": NeuralODEConfiguration(solver="euler", stages=(_PAPER_ELBO,)),
+        "published_code": NeuralODEConfiguration(solver="dopri5"),
+        "paper": NeuralODEConfiguration(solver="euler"),
         "smoke": NeuralODEConfiguration(
+            given=50,
             components=16,
             step=10.0,
-            stages=(Stage("elbo", window=100, stride=50, batch=16, epochs=2, learning_rate=1e-2),),
-            departures=("everything is small: this one only shows that the machinery turns",),
+            unit=100.0,
+            training=Training(window=100, stride=50, epochs=2, learning_rate=1e-2),
+            departures=(_SMALL,),
         ),
     },
 }
@@ -166,9 +194,9 @@ def configuration_named(model, configuration, changes):
     if isinstance(configuration, str):
         configuration = _named(CONFIGURATIONS[model], configuration, "configuration")
     elif isinstance(configuration, dict):  # from a card
-        stages = tuple(Stage(**stage) for stage in configuration["stages"])
+        training = Training(**configuration["training"])
         departures = tuple(configuration["departures"])
-        configuration = kind(**{**configuration, "stages": stages, "departures": departures})
+        configuration = kind(**{**configuration, "training": training, "departures": departures})
     known = [field.name for field in dataclasses.fields(kind)]
     for name in changes:
         if name not in known:

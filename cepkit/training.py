@@ -48,9 +48,11 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, N_ep * updates) if decay else None
     run = {"network": network, "adam": adam, "schedule": schedule}
     history = _resume(checkpoint, run)
+    bar = {"total": N_ep * updates, "initial": len(history) * updates, "desc": "training", "mininterval": 1}
+    if not progress:
+        bar["disable"] = True  # left out otherwise, so that TQDM_DISABLE is obeyed
     # fork_rng leaves the caller's random numbers as they were.
-    with torch.random.fork_rng(), tqdm(total=N_ep * updates, initial=len(history) * updates, disable=not progress,
-                                       desc="training", unit="update", mininterval=1) as bar:  # fmt: skip
+    with torch.random.fork_rng(), tqdm(**bar) as bar:
         for i in range(len(history), N_ep):
             began, total = time.perf_counter(), 0.0
             torch.manual_seed(seed + i)
@@ -143,7 +145,7 @@ def trained(name, profile="laptop", progress=True):
 
     name = surrogates.canonical(name)
     size = get_profile(profile)
-    if retrain() == "0" and name in surrogates.kept():
+    if retrain() == "0" and surrogates.registry[name].trains:
         model = surrogates.load(name)
         print(f"{name}: RETRAIN=0, so the kept weights are used ({model.summary()})")
         return model
@@ -151,10 +153,11 @@ def trained(name, profile="laptop", progress=True):
     train, _ = split(golden, size.fraction)
     model = surrogates.make(name, size)
     path = data_folder() / "runs" / profile / name
+    own = type(model).__module__.removeprefix("cepkit.").replace(".", "/")
     recipe = {
         "configuration": model.configuration,
         "data_hash": golden.attrs["data_hash"],
-        "source": source_hash("dataset", "training", "surrogates/base", "surrogates/networks", f"surrogates/{name}"),
+        "source": source_hash("dataset", "training", "surrogates/base", "surrogates/networks", own),
     }
     if (path / "card.json").exists():
         earlier = surrogates.read_card(path)

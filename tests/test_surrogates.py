@@ -10,7 +10,7 @@ import xarray as xr
 import cepkit as cep
 from cepkit import forecast, surrogates, training
 from cepkit.dataset import VARIABLES, Scaling, Windows, principal_components, split, to_dataset, to_tensor, windows
-from cepkit.profiles import Stage, get_profile
+from cepkit.profiles import Training, get_profile
 
 CYCLE = 20
 
@@ -33,20 +33,14 @@ def trajectory():
 
 
 def small_lstm(**changes):
-    stages = (
-        Stage("next_frame", window=30, stride=1, batch=16, epochs=6, learning_rate=1e-2),
-        Stage("free_run", window=60, stride=1, batch=16, epochs=12, learning_rate=5e-3, decay=True, clip=1.0, given=20),
-    )
-    return surrogates.make("lstm", "smoke", **{"components": None, "stages": stages, **changes})
+    recipe = Training(window=60, stride=1, epochs=30, learning_rate=1e-2, decay=True)
+    return surrogates.make("lstm", "smoke", **{"components": None, "training": recipe, **changes})
 
 
 def small_ode(**changes):
-    stages = (Stage("elbo", window=30, stride=1, batch=16, epochs=20, learning_rate=5e-3, decay=True),)
-    return surrogates.make(
-        "neural_ode",
-        "smoke",
-        **{"components": None, "stages": stages, "step": 1.0, "unit": 20.0, "sigma": 0.1, **changes},
-    )
+    recipe = Training(window=30, stride=1, epochs=20, learning_rate=5e-3, decay=True)
+    settings = {"components": None, "training": recipe, "given": None, "step": 1.0, "unit": 20.0, "sigma": 0.1}
+    return surrogates.make("neural_ode", "smoke", **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +167,7 @@ def test_the_folded_loop_is_algorithm_2(lstm, trajectory):
         for history in (X, X[:, -1:]):
             _, h_0 = lstm.network(history[:, :-1]) if history.shape[1] > 1 else (None, None)
             plain = torch.stack(forecast.free_run(lstm.network.step, history[:, -1], h_0, 30), 1)
-            torch.testing.assert_close(lstm.network.run_free(history, 30)[1], plain, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(lstm.network.run_free(history, 30), plain, rtol=1e-4, atol=1e-4)
 
 
 def test_free_run_feeds_back():
@@ -192,7 +186,7 @@ def test_many_starts_at_once_are_the_single_ones(lstm, trajectory):
 
 # ---- Algorithm 1 -----------------------------------------------------------------------------------------
 def test_next_frame_loss_by_hand(lstm):
-    from cepkit.surrogates.lstm import free_running, next_frame
+    from cepkit.surrogates.lstm import next_frame
 
     X = torch.randn(2, 6, 48)
     with torch.no_grad():
@@ -201,9 +195,20 @@ def test_next_frame_loss_by_hand(lstm):
             x, h = lstm.network.step(X[:, t], h)
             total += ((x - X[:, t + 1]) ** 2).mean() / 5
         torch.testing.assert_close(next_frame(lstm.network, X), total)
-        # Given one frame only, the free run is Algorithm 2 from that frame.
-        own = torch.stack(forecast.free_run(lstm.network.step, X[:, 0], None, 5), 1)
-        torch.testing.assert_close(free_running(lstm.network, X, given=1), ((own - X[:, 1:]) ** 2).mean())
+
+
+def test_blur_shifts_the_input_in_time_and_keeps_it_otherwise():
+    from cepkit.surrogates.lstm import blur
+
+    X = torch.arange(300.0)[None, :, None].expand(4, -1, 2)
+    assert torch.equal(blur(X, 0.0, 0.0), X)
+    torch.manual_seed(0)
+    late = X - blur(X, 0.0, 10.0)
+    assert torch.equal(late[..., 0], late[..., 1])
+    inside = late[:, 40:-40, 0]
+    assert inside.abs().max() > 3 and inside.abs().max() < 40
+    assert (inside.diff() != 0).sum(1).max() <= 3  # held for 100 frames
+    assert blur(X, 1.0, 0.0).sub(X).std() == pytest.approx(1.0, abs=0.1)
 
 
 def test_training_in_components_is_training_on_frames(trajectory):
@@ -221,8 +226,7 @@ def test_training_in_components_is_training_on_frames(trajectory):
 
 
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(trajectory, tmp_path):
-    stage = Stage("next_frame", window=30, stride=2, batch=16, epochs=4, learning_rate=1e-2, decay=True)
-    model = small_lstm(stages=(stage,), dropout=0.2)
+    model = small_lstm(dropout=0.2)
     X = Windows(to_tensor(Scaling.fit(trajectory).apply(trajectory)), 30, 2)
     settings = {"epochs": 4, "batch": 16, "decay": True, "seed": 7, "progress": False}
 
@@ -262,8 +266,7 @@ def test_training_leaves_the_callers_random_numbers(trajectory):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    stage = Stage("next_frame", window=30, stride=50, batch=16, epochs=1, learning_rate=1e-2)
-    small_lstm(stages=(stage,)).fit(trajectory, progress=False)
+    small_lstm(training=Training(window=30, stride=50, epochs=1), noise=0.1).fit(trajectory, progress=False)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -312,7 +315,7 @@ def test_networks_survive_the_disk(name, trajectory, tmp_path, request):
     xr.testing.assert_identical(model.rollout(history, 7), again.rollout(history, 7))
     card = json.loads((tmp_path / "m" / "card.json").read_text())
     assert card["data"]["data_hash"] == "wave" and card["configuration"]["seed"] == 0
-    assert len(card["training"]) == sum(stage.epochs for stage in model.settings.stages)
+    assert len(card["training"]) == model.settings.training.epochs
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
@@ -359,6 +362,35 @@ def test_the_manifest_guards_what_is_kept(lstm, trajectory, tmp_path, monkeypatc
     (tmp_path / "models" / "lstm" / "card.json").write_text("{}")
     with pytest.raises(ValueError, match="card.json is damaged"):
         cep.load("lstm")
+
+
+def test_a_run_is_reused_only_while_nothing_changed(trajectory, tmp_path, monkeypatch, capsys):
+    data = trajectory.copy()
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
+    monkeypatch.setenv("RETRAIN", "1")
+    monkeypatch.setattr("cepkit.store.golden_standard", lambda profile, **_: data)
+
+    def said():
+        training.trained("persistence", "smoke")
+        return capsys.readouterr().out
+
+    assert "training" in said()
+    assert "nothing has changed" in said()
+    assert cep.load("persistence", run="smoke").card["profile"] == "smoke"
+    data.attrs["data_hash"] = "another wave"
+    assert "training" in said()
+    monkeypatch.setattr("cepkit.training.source_hash", lambda *_: "newer source")
+    assert "training" in said()
+    assert "nothing has changed" in said()
+    monkeypatch.setenv("RETRAIN", "0")
+    monkeypatch.setattr(surrogates, "kept_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match="no lstm is kept"):  # and nothing is trained instead
+        training.trained("lstm", "smoke")
+    with pytest.raises(ValueError, match="run='laptop' holds no persistence"):
+        cep.load("persistence", run="laptop")
+    monkeypatch.setenv("RETRAIN", "perhaps")
+    with pytest.raises(ValueError, match="RETRAIN='perhaps'"):
+        said()
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class Surrogate:
     """
 
     name = None
+    trains = False  # whether fit takes minutes rather than moments
 
     def __init__(self):
         self.configuration = {}

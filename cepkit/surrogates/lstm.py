@@ -1,7 +1,5 @@
 """The paper's LSTM (Equations 4 to 6)."""
 
-from functools import partial
-
 import torch
 from torch import nn
 
@@ -59,21 +57,35 @@ class LSTMNetwork(nn.Module):
 
         u_1 = out[:, -1]
         u = [u_1, *free_run(step, u_1, list(zip(h, c, strict=True)), steps - 1)]
-        return self.g(out[:, :-1]), self.g(torch.stack(u, 1))
+        return self.g(torch.stack(u, 1))
 
 
-def next_frame(network, X_b):
+def next_frame(network, X_b, noise=0.0, jitter=0.0):
     """Equation 6 for a batch, lines 7 to 15 of Algorithm 1: each frame forecast from the true ones before it."""
     X_in, X_out = X_b[:, :-1], X_b[:, 1:]
-    X_tilde, _ = network(X_in)  # h_0 = 0; x_tilde for all t at once
+    X_tilde, _ = network(blur(X_in, noise, jitter))  # h_0 = 0; x_tilde for all t at once
     return ((X_out - X_tilde) ** 2).mean()
 
 
-def free_running(network, X_b, given):
-    """The same error, but after 1 to ``given`` true frames the network is fed its own output, as in Algorithm 2."""
-    w = int(torch.randint(1, given + 1, ()))
-    X_tilde = torch.cat(network.run_free(X_b[:, :w], X_b.shape[1] - w), dim=1)
-    return ((X_b[:, 1:] - X_tilde) ** 2).mean()
+def blur(X_in, noise, jitter, hold=100, share=0.7):
+    """Inputs a little wrong in value and in time, as a network's own output will be.
+
+    Trained on the truth alone a network learns to trust its input, and at rest, where each frame
+    resembles the one before, it then waits for ever.  So the input runs early or late by a few
+    frames, anew every ``hold`` frames and in a ``share`` of the cases, while the target keeps time:
+    the network has to keep time itself.
+    """
+    batch, frames, n_in = X_in.shape
+    if jitter:
+        pieces = frames // hold + 2
+        late = (jitter * torch.randn(batch, pieces)).round() * (torch.rand(batch, pieces) < share)
+        first = int(torch.randint(hold, ()))
+        late = late.repeat_interleave(hold, 1)[:, first : first + frames]
+        at = (torch.arange(frames) - late).clamp(0, frames - 1).long().to(X_in.device)
+        X_in = X_in.gather(1, at[:, :, None].expand(-1, -1, n_in))
+    if noise:
+        X_in = X_in + noise * torch.randn_like(X_in)
+    return X_in
 
 
 class LSTM(Network):
@@ -92,10 +104,6 @@ class LSTM(Network):
     name = "lstm"
     reads = ("NN_LSTM.weight_ih_l0",)
     writes = ("g",)
-    losses = {
-        "next_frame": lambda stage, settings: next_frame,
-        "free_run": lambda stage, settings: partial(free_running, given=stage.given),
-    }
 
     def build(self, n_in):
         s = self.settings
@@ -104,5 +112,8 @@ class LSTM(Network):
             getattr(network.NN_LSTM, f"bias_ih_l{k}").data[s.hidden : 2 * s.hidden] += s.forget_bias
         return network
 
+    def loss(self, network, X_b):
+        return next_frame(network, X_b, self.settings.noise, self.settings.jitter)
+
     def _forecast(self, X, steps):
-        return self.network.run_free(X, steps)[1]
+        return self.network.run_free(X, steps)

@@ -1,4 +1,4 @@
-"""What the LSTM and the Neural ODE share: scaling, training in stages, principal components, files."""
+"""What the LSTM and the Neural ODE share: scaling, training, principal components, files."""
 
 import dataclasses
 
@@ -13,9 +13,10 @@ from .base import Surrogate
 class Network(Surrogate):
     """A surrogate that is a PyTorch network trained by Algorithm 1.
 
-    A method writes ``build``, ``losses``, ``_forecast`` and names the layers that read and write frames.
+    A method writes ``build``, ``loss``, ``_forecast`` and names the layers that read and write frames.
     """
 
+    trains = True
     #: Weights (out, N_in) that read frames, and dense layers that write them.
     reads = writes = ()
 
@@ -27,6 +28,10 @@ class Network(Surrogate):
 
     def build(self, n_in):
         """The untrained network for frames of N_in numbers."""
+        raise NotImplementedError
+
+    def loss(self, network, X_b):
+        """What Algorithm 1 makes small, for a batch of windows (batch, N_t, N_in)."""
         raise NotImplementedError
 
     def _forecast(self, X, steps):
@@ -45,17 +50,12 @@ class Network(Surrogate):
         with torch.random.fork_rng():
             torch.manual_seed(s.seed)
             network = self.build(X[0].shape[1]).to(self.device)
-        history = []
-        for number, stage in enumerate(s.stages, 1):
-            history += [
-                {"stage": number, "loss function": stage.loss, **epoch}
-                for epoch in offline_training(
-                    network, Windows(X, stage.window, stage.stride), self.losses[stage.loss](stage, s),
-                    epochs=stage.epochs, batch=stage.batch, learning_rate=stage.learning_rate, decay=stage.decay,
-                    clip=stage.clip, seed=s.seed + 1000 * number, progress=progress,
-                    checkpoint=checkpoint and f"{checkpoint}-{number}",
-                )
-            ]  # fmt: skip
+        t = s.training
+        history = offline_training(
+            network, Windows(X, t.window, t.stride), self.loss, epochs=t.epochs, batch=t.batch,
+            learning_rate=t.learning_rate, decay=t.decay, clip=t.clip, seed=s.seed, checkpoint=checkpoint,
+            progress=progress,
+        )  # fmt: skip
         self.network = network if basis is None else self._absorb(network, basis)
         self.network.to(self.device).eval()
         self.card |= {

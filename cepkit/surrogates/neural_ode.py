@@ -1,7 +1,5 @@
 """The paper's Neural ODE (Section 4.2): a latent ODE, trained as a variational auto-encoder."""
 
-from functools import partial
-
 import torch
 from torch import nn
 from torchdiffeq import odeint
@@ -37,7 +35,7 @@ class LatentODE(nn.Module):
     solver : str
         A method of torchdiffeq: "euler", "dopri5", ...
     step : float
-        Step of a fixed-step solver, in frames.
+        Frames from one time at which the ODE is solved to the next; between them z is a straight line.
     unit : float
         Frames that f takes for one unit of time.
     """
@@ -53,11 +51,12 @@ class LatentODE(nn.Module):
 
     def solve(self, z_0, frames):
         """The latent trajectory from z_0, shape (batch, frames, latent)."""
-        t = torch.arange(frames, device=z_0.device) / self.unit
-        fixed = {"options": {"step_size": self.step / self.unit}} if self.solver in ("euler", "midpoint", "rk4") else {}
-        if len(t) == 1:
-            return z_0[:, None]
-        return odeint(lambda t, z: self.f(z), z_0, t, method=self.solver, **fixed).transpose(0, 1)
+        at = torch.arange(frames, device=z_0.device) / self.step  # in steps
+        before = at.long()
+        t = torch.arange(int(before[-1]) + 2, device=z_0.device) * self.step / self.unit
+        z = odeint(lambda t, z: self.f(z), z_0, t, method=self.solver).transpose(0, 1)
+        # Straight lines between the steps; with one step a frame they change nothing.
+        return torch.lerp(z[:, before], z[:, before + 1], (at - before)[:, None])
 
     def forward(self, X, frames):
         """From the frames X, ``frames`` frames that begin where X begins, without noise."""
@@ -101,11 +100,13 @@ class NeuralODE(Network):
     name = "neural_ode"
     reads = ("encoder.rnn.weight_ih_l0",)
     writes = ("decoder.2",)
-    losses = {"elbo": lambda stage, settings: partial(elbo_loss, sigma=settings.sigma, given=stage.given)}
 
     def build(self, n_in):
         s = self.settings
         return LatentODE(n_in, s.latent, s.rnn, s.decoder, s.function, s.solver, s.step, s.unit)
+
+    def loss(self, network, X_b):
+        return elbo_loss(network, X_b, self.settings.sigma, self.settings.given)
 
     def _forecast(self, X, steps):
         return self.network(X, X.shape[1] + steps)[:, -steps:]
