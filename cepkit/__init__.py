@@ -7,13 +7,14 @@ from cepkit.pacing import Protocol, Stimulus, stimulus_field
 from cepkit.tissue import Tissue
 
 __all__ = [
-    "Protocol", "Stimulus", "Tissue", "final_state", "get_profile", "golden_standard", "load",
+    "Protocol", "Stimulus", "Tissue", "ensemble", "final_state", "get_profile", "golden_standard", "load",
     "pacing", "region", "score", "simulate", "stimulus_field",
 ]  # fmt: skip
 
 # Loaded on first use: the solver compiles, the surrogates bring PyTorch.
 _LAZY = {
     "simulate": "solver",
+    "ensemble": "ensembles",
     "final_state": "solver",
     "golden_standard": "store",
     "open_trajectory": "store",

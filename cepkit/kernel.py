@@ -356,7 +356,7 @@ def _diffuse(V, start, W, strides, ahead, behind, first):
 
 @_jit
 def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
-    """Phase 3, SIMD over cells: currents, concentrations, voltage.  Returns the largest |dV/dt|."""
+    """Phase 3, SIMD over cells: currents, concentrations, voltage.  Returns the largest abs(dV/dt)."""
     for i in range(BLOCK):
         v = _get(V, start + i)
         Cai = conc[i]
@@ -414,7 +414,7 @@ def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
 
 @_jit
 def _fastest(V, new, start, dt):
-    """Largest |dV/dt| of a block [mV/ms]."""
+    """Largest abs(dV/dt) of a block [mV/ms]."""
     most = 0.0
     for i in range(BLOCK):
         change = abs(_get(new, start + i) - _get(V, start + i))
@@ -459,7 +459,7 @@ def advance(
 
     A frame is ``macros_per_frame`` macro steps of ``macro`` ms; a macro step is cut into
     ``substeps[level]`` equal steps.  With one level that is a fixed step; with more, the level
-    follows from the fastest |dV/dt| anywhere in the sheet (``rates``, one entry a thread) and from
+    follows from the fastest abs(dV/dt) anywhere in the sheet (``rates``, one entry a thread) and from
     the stimulus, so that every thread takes the same decision.
 
     Parameters

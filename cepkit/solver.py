@@ -31,7 +31,7 @@ PRECISIONS = {  # gates and voltage, concentrations
 }
 #: The adaptive step: macro steps of at most 0.2 ms, cut into so many parts ...
 ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 4, 10, 20)
-#: ... once |dV/dt| anywhere exceeds so many mV/ms.
+#: ... once abs(dV/dt) anywhere exceeds so many mV/ms.
 ADAPTIVE_LIMITS = (0.3, 1.0, 10.0)
 _CALL = 50  # frames a compiled call: fixed, so that a resumed run adds the same numbers
 
@@ -121,7 +121,7 @@ class _Engine:
 
         Returns
         -------
-        frames : array, shape (count, 4, *tissue.shape)
+        frames : array, shape ``(count, 4, *tissue.shape)``
         activations : array, shape (events, 2)
             Time [ms] and node of every activation, in the order of time.
         """
@@ -212,7 +212,7 @@ def simulate(
     Returns
     -------
     xr.Dataset
-        Dims (time, *axes); Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The
+        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The
         coordinates ``activation_time`` and ``activation_node`` list every activation,
         taken inside the time loop; ``final_state`` is the full state at the end.
 

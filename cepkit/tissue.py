@@ -93,7 +93,7 @@ class Tissue:
 
         Returns
         -------
-        ahead, behind : array, shape (axes, *shape)
+        ahead, behind : array, shape ``(axes, *shape)``
             [1/ms]; zero where there is no neighbour.
         """
         ahead = np.zeros((len(self.shape), *self.shape))
