@@ -22,7 +22,8 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
     X : Windows
         The training set {X_1, ..., X_Ns}, each of shape (N_t, N_in).
     loss : callable
-        ``loss(network, X_b)``: lines 7 to 15, from a batch to the number to be made small.
+        ``loss(network, X_b, done)``: lines 7 to 15, from a batch to the number to be made small;
+        ``done`` is the share of the training that lies behind, 0 to 1.
     epochs, batch : int
         N_ep and N_b.
     learning_rate : float
@@ -59,7 +60,7 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
             shuffled = torch.randperm(N_s)
             for j in range(updates):
                 X_b = X[shuffled[j * N_b : (j + 1) * N_b]]
-                L = loss(network, X_b)
+                L = loss(network, X_b, done=(i + j / updates) / N_ep)
                 adam.zero_grad()
                 L.backward()
                 if clip:

@@ -235,21 +235,24 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(trajectory
         network = model.build(48)
         return network, training.offline_training(network, X, loss, checkpoint=checkpoint, **settings)
 
+    def plain(network, X_b, done):
+        return next_frame(network, X_b, noise=1 - done, jitter=5.0)
+
     from cepkit.surrogates.lstm import next_frame
 
-    whole, history = run(next_frame)
+    whole, history = run(plain)
     calls = 0
 
-    def interrupted(network, X_b):
+    def interrupted(network, X_b, done):
         nonlocal calls
         calls += 1
         if calls > 12:  # somewhere in the third epoch
             raise KeyboardInterrupt
-        return next_frame(network, X_b)
+        return plain(network, X_b, done)
 
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, tmp_path / "c")
-    resumed, again = run(next_frame, tmp_path / "c")
+    resumed, again = run(plain, tmp_path / "c")
     assert [e["loss"] for e in again] == [e["loss"] for e in history]
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -259,7 +262,7 @@ def test_a_loss_that_is_no_number_stops_training():
     network = torch.nn.Linear(1, 1)
     X = Windows(torch.full((40, 1), float("nan")), 4, 1)
     with pytest.raises(FloatingPointError, match="epoch 1, update 1"):
-        training.offline_training(network, X, lambda n, x: n(x).mean(), epochs=1, batch=4, progress=False)
+        training.offline_training(network, X, lambda n, x, done: n(x).mean(), epochs=1, batch=4, progress=False)
 
 
 def test_training_leaves_the_callers_random_numbers(trajectory):

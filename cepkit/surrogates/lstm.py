@@ -112,8 +112,9 @@ class LSTM(Network):
             getattr(network.NN_LSTM, f"bias_ih_l{k}").data[s.hidden : 2 * s.hidden] += s.forget_bias
         return network
 
-    def loss(self, network, X_b):
-        return next_frame(network, X_b, self.settings.noise, self.settings.jitter)
+    def loss(self, network, X_b, done):
+        # The blur fades to nothing: first to keep time at all, then to keep it exactly.
+        return next_frame(network, X_b, (1 - done) * self.settings.noise, (1 - done) * self.settings.jitter)
 
     def _forecast(self, X, steps):
         return self.network.run_free(X, steps)

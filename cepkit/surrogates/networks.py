@@ -30,7 +30,7 @@ class Network(Surrogate):
         """The untrained network for frames of N_in numbers."""
         raise NotImplementedError
 
-    def loss(self, network, X_b):
+    def loss(self, network, X_b, done):
         """What Algorithm 1 makes small, for a batch of windows (batch, N_t, N_in)."""
         raise NotImplementedError
 

@@ -105,7 +105,7 @@ class NeuralODE(Network):
         s = self.settings
         return LatentODE(n_in, s.latent, s.rnn, s.decoder, s.function, s.solver, s.step, s.unit)
 
-    def loss(self, network, X_b):
+    def loss(self, network, X_b, done):
         return elbo_loss(network, X_b, self.settings.sigma, self.settings.given)
 
     def _forecast(self, X, steps):
