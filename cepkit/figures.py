@@ -63,7 +63,8 @@ def label_of(field, name=None):
     if name in VARIABLES:
         return "{} [{}]".format(*VARIABLES[name][:2])
     text, unit = field.attrs.get("long_name", name or ""), field.attrs.get("units")
-    return f"{text} [{unit}]" if unit else str(text)
+    text = str(text).replace("_", " ")
+    return f"{text} [{unit}]" if unit else text
 
 
 def drawn(field):
@@ -291,12 +292,12 @@ def error_by_lead(errors, reference=1.0, x="lead_time"):
     names = [str(v) for v in errors["variable"].values]
     fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)
     for ax, name in zip(axes.ravel(), names, strict=False):
-        for model in errors["model"].values:
+        for k, model in enumerate(errors["model"].values):
             series = errors.sel(model=model, variable=name)
-            look = _line(str(model))
+            look = {"color": f"C{k}", **_line(str(model))}
             if "start" in series.dims:
                 low, middle, high = series.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", x)
-                ax.fill_between(series[x], low, high, color=look.get("color"), alpha=0.2, linewidth=0)
+                ax.fill_between(series[x], low, high, color=look["color"], alpha=0.2, linewidth=0)
                 series = middle
             ax.plot(series[x], series, **look)
         if reference is not None:

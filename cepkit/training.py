@@ -160,6 +160,7 @@ def trained(name, profile="laptop", progress=True):
         "data_hash": golden.attrs["data_hash"],
         "source": source_hash("dataset", "training", "surrogates/base", "surrogates/networks", own),
     }
+    recipe = json.loads(json.dumps(recipe))  # as a card holds it: lists, no tuples
     if (path / "card.json").exists():
         earlier = surrogates.read_card(path)
         if earlier.get("recipe") == recipe:
