@@ -31,6 +31,13 @@ def _log(x):
 
 
 @_device
+def _clip(x, high):
+    """x in [0, high], and 0 where x is NaN (numba's min and max do not compile for CUDA here)."""
+    x = x if x > 0.0 else 0.0
+    return x if x < high else high
+
+
+@_device
 def _between(table, at, rise, w):
     """Linear interpolation between two entries of a table."""
     return table[at] + w * (table[at + rise] - table[at])
@@ -47,7 +54,7 @@ def _step(i, V, new, pad, gates, conc, kind, conductances, c, root_Ko, table, re
     v = V[pad + i]
     E = _reversal(Nai, Ki, Cai, c, _log)
 
-    x = min(max((v - V_LOW) / V_STEP, 0.0), ROWS - 1.001)
+    x = _clip((v - V_LOW) / V_STEP, ROWS - 1.001)
     row = int(x)
     w = x - row
     row = (row + kind[i]) * WIDTH
@@ -62,7 +69,7 @@ def _step(i, V, new, pad, gates, conc, kind, conductances, c, root_Ko, table, re
         _between(table, f, WIDTH, w), _between(table, f + 1, WIDTH, w), _between(table, f + 2, WIDTH, w),
         _between(table, f + 3, WIDTH, w), _between(table, f + 4, WIDTH, w), _between(table, f + 5, WIDTH, w),
     )  # fmt: skip
-    x = min(max((v - E.K - DRIVE_LOW) / DRIVE_STEP, 0.0), rectify.shape[0] - 1.001)
+    x = _clip((v - E.K - DRIVE_LOW) / DRIVE_STEP, rectify.shape[0] - 1.001)
     K1 = _between(rectify, int(x), 1, x - int(x))
     inf, tau = _calcium_gate(CaSS)
     fCaSS = inf + (fCaSS - inf) * math.exp(-dt / tau)
@@ -85,7 +92,8 @@ def _step(i, V, new, pad, gates, conc, kind, conductances, c, root_Ko, table, re
     )  # fmt: skip
     stimulus = 0.0
     for k in range(stimuli.shape[0]):
-        overlap = min(t + dt, stimuli[k, 1]) - max(t, stimuli[k, 0])
+        begin, end = stimuli[k, 0], stimuli[k, 1]
+        overlap = (t + dt if t + dt < end else end) - (t if t > begin else begin)
         if overlap > 0.0:
             stimulus += stimuli[k, 2] * overlap / dt * masks[int(stimuli[k, 3]), i]
     spread = 0.0
