@@ -263,7 +263,7 @@ const sheets = (root, p) => {
   const stops = [...Array(17).keys()].map(k => `rgb(${map.slice(k * 15 * 3, k * 15 * 3 + 3).join(',')})`);
   const bar = add(root, 'div', {class: 'cep-bar', 'aria-hidden': true});
   bar.style.background = `linear-gradient(to right,${stops.join(',')})`;
-  add(root, 'small', {}, `colours: ${p.symbol} from ${p.low.toFixed(1)} to ${p.high.toFixed(1)} ${p.unit}; ` +
+  add(root, 'small', {}, `colours: ${p.symbol} from ${p.low.toPrecision(3)} to ${p.high.toPrecision(3)} ${p.unit}; ` +
     'click the sheet, or focus it and use the arrow keys, to move the electrode (the red node)');
   const show = trace => {
     contexts.forEach((context, f) => {
@@ -281,7 +281,7 @@ const sheets = (root, p) => {
     slider.value = now;
     slider.setAttribute('aria-valuetext', p.times[now] + ' ms');
     out.textContent = `${p.times[now]} ms; at the electrode ` +
-      p.names.map((name, f) => `${name} ${value(f, now, probe).toFixed(1)} ${p.unit}`.trim()).join(', ');
+      p.names.map((name, f) => `${name} ${value(f, now, probe).toPrecision(3)} ${p.unit}`.trim()).join(', ');
   };
   slider.addEventListener('input', () => { now = +slider.value; show(); });
   play.addEventListener('click', () => {
