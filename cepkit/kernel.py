@@ -31,6 +31,7 @@ WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 
 N_CONC = len(cell.CONCENTRATIONS)
 N_COND = len(cell.Conductances._fields)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
+RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
 ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
 
@@ -413,13 +414,19 @@ def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
 
 
 @_jit
-def _fastest(V, new, start, dt):
-    """Largest abs(dV/dt) of a block [mV/ms]."""
+def _fastest(V, new, start, conc, dt):
+    """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release.
+
+    Release into the subspace is the second fast event of a beat and outlasts the upstroke; steps
+    that ignore it lose a percent of the calcium transient, and over a hundred beats of sodium too.
+    """
     most = 0.0
     for i in range(BLOCK):
-        change = abs(_get(new, start + i) - _get(V, start + i))
+        change = abs(_get(new, start + i) - _get(V, start + i)) / dt
+        release = RELEASE * conc[2 * BLOCK + i]
         most = change if change > most else most
-    return most / dt
+        most = release if release > most else most
+    return most
 
 
 @_jit
@@ -511,7 +518,7 @@ def advance(
                         V, new, start, first, t, dt, threshold, nodes[thread], times[thread], events
                     )
                     if levels > 1:
-                        most = max(most, _fastest(V, new, start, dt))
+                        most = max(most, _fastest(V, new, start, conc[b], dt))
                 done += 1
                 rates[done % 2, thread * 8] = most  # a cache line apart
                 V, new = new, V

@@ -30,9 +30,9 @@ PRECISIONS = {  # gates and voltage, concentrations
     "float32": (np.float32, np.float32),
 }
 #: The adaptive step: macro steps of at most 0.2 ms, cut into so many parts ...
-ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 4, 10, 20)
-#: ... once abs(dV/dt) anywhere exceeds so many mV/ms.
-ADAPTIVE_LIMITS = (0.3, 1.0, 10.0)
+ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
+#: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
+ADAPTIVE_LIMITS = (1.0, 10.0)
 _CALL = 50  # frames a compiled call: fixed, so that a resumed run adds the same numbers
 
 
@@ -200,7 +200,7 @@ def simulate(
         [ms], a multiple of ``save_every``.
     dt : float or "adaptive"
         Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of
-        0.01 to 0.1 ms by the fastest upstroke anywhere in the tissue, and less where the grid is
+        0.01 to 0.1 ms by the fastest upstroke or calcium release anywhere in the tissue, and less where the grid is
         so fine that stability asks for it.
     save_every : float
         Time between frames [ms].
@@ -287,7 +287,7 @@ def simulate(
             target.append(first[coarse][None], np.zeros((0, 2)))
             done = 0
         quiet = not progress or (count - done) * save_every * sheet.blocks < 20_000
-        with tqdm(total=count, initial=done, unit="ms", disable=quiet, desc="simulate") as bar:
+        with tqdm(total=count, initial=done, unit="ms", desc="simulate", **({"disable": True} if quiet else {})) as bar:
             while done < count:
                 frames, activations = engine.run(done, min(_CALL, count - done))
                 _assert_finite(frames, done, save_every, dt)
@@ -399,9 +399,8 @@ def _stimuli(protocol, sheet, refine):
     regions, index = protocol.regions()
     masks = np.zeros((max(1, len(regions)), sheet.cells), sheet.V.dtype)
     for k, region in enumerate(regions):
-        # On a finer grid a node is stimulated if it lies in the volume of a stimulated coarse node.
-        whole = sheet.tissue.nearest(region.values, refine)
-        masks[k, : sheet.n] = whole.reshape(-1)
+        # The charge is that of the coarse nodes' volumes, whatever the grid.
+        masks[k, : sheet.n] = sheet.tissue.share(region.values, refine).reshape(-1)
     rows = [(s.start, s.start + s.duration, s.amplitude, k) for s, k in zip(protocol.stimuli, index, strict=True)]
     return np.array(rows, float).reshape(-1, 4), masks
 

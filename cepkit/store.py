@@ -146,6 +146,7 @@ class TrajectoryStore:
                 shape=(len(self.times), *self.tissue.shape),
                 chunks=(self.chunk, *self.tissue.shape),
                 dtype="float32",
+                fill_value=np.nan,  # a chunk that is missing must not look like data
                 dimension_names=dims,
                 # A byte shuffle helps zstd with floats; the checksum names a damaged chunk.
                 compressors=[

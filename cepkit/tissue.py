@@ -138,11 +138,19 @@ class Tissue:
                 values = (1 - w) * values.take(k, axis) + w * values.take(k + 1, axis)
         return values
 
-    def nearest(self, values, factor):
-        """Values on the nodes of a grid ``factor`` times as coarse, each taken to its volume."""
+    def share(self, region, factor):
+        """How much of each node's volume a region of a grid ``factor`` times as coarse covers.
+
+        A coarse node stands for the volume around it; a fine node half way between two coarse ones
+        (there is one if ``factor`` is even) lies half in either.
+        """
+        share = np.asarray(region, float)
         for axis, n in enumerate(self.shape):
-            values = values.take((np.arange(n) + factor // 2) // factor, axis)
-        return values
+            if n > 1 and factor > 1:
+                k = np.arange(n)
+                up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor
+                share = (share.take(up, axis) + share.take(down, axis)) / 2
+        return share
 
     def coarse_nodes(self, activations, coarse, factor):
         """Of (time, node) pairs on this grid, those at the nodes of ``coarse``, renumbered."""
