@@ -159,6 +159,18 @@ def test_elbo_loss_by_hand(neural_ode):
         torch.testing.assert_close(elbo_loss(net, X, sigma=0.5), expected)
 
 
+def test_the_named_configurations_are_the_papers():
+    def weights(model):
+        with torch.device("meta"):
+            return sum(p.numel() for p in model.build(2304).parameters())
+
+    assert weights(surrogates.LSTM("published_code")) == weights(surrogates.LSTM("laptop")) == 789_760
+    assert 85e6 < weights(surrogates.LSTM("paper")) < 95e6
+    ode = surrogates.NeuralODE("published_code").build(2304)
+    assert (ode.encoder.rnn.hidden_size, ode.encoder.out.out_features, ode.solver) == (20, 100, "dopri5")
+    assert [layer.out_features for layer in ode.decoder[::2]] == [50, 2304]
+
+
 # ---- Algorithm 2 -----------------------------------------------------------------------------------------
 def test_the_folded_loop_is_algorithm_2(lstm, trajectory):
     """The fast free run and the plain one, from a warm-up and from one frame with h_0 = 0."""
