@@ -95,7 +95,8 @@ def _cut(trajectory, starts, offsets, dim, what):
             f"{times[0]} to {times[-1]} ms; take fewer frames or other starts"
         )
     interval = times[1] - times[0]
-    fields = trajectory.drop_vars([c for c in trajectory.coords if c not in trajectory.indexes])
+    fields = trajectory[list(trajectory.data_vars)]  # without coordinates that are of no frame
+    fields = fields.drop_vars([c for c in fields.coords if c not in fields.indexes])
     # A stored trajectory reads much faster frame range by frame range than by a scattered index.
     cuts = [fields.isel(time=slice(row[0], row[-1] + 1)).load() for row in frames]
     cuts = [cut.assign_coords(time=interval * offsets).rename(time=dim) for cut in cuts]
