@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 DATA = Path(os.environ.get("CEPKIT_DATA") or ROOT / "data")
 PACKAGES = ("numpy", "numba", "scipy", "torch", "torchdiffeq", "xarray", "zarr", "matplotlib", "jupyter-book")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE_LIMIT = 2_000_000  # characters of widget state worth keeping in git
 
 
@@ -82,6 +83,10 @@ def tidy(notebook):
             cell.metadata.pop(name, None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
+    # A page needs the state of the widgets it shows, and asks another host for their scripts: not for a hidden one.
+    shown = [cell for cell in notebook.cells if not {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", []))]
+    if not any(WIDGET_VIEW in output.get("data", {}) for cell in shown for output in cell.get("outputs", [])):
+        notebook.metadata.pop("widgets", None)
     text = nbformat.writes(notebook)
     states = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     for number, model in enumerate(states):

@@ -4,7 +4,7 @@ import json
 import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 TRAINS = "import pathlib as p; p.Path('{folder}').mkdir(0o755, True, True); p.Path('{folder}/w').write_text('{w}')"
@@ -115,9 +115,17 @@ def test_refresh_writes_outputs_back_and_nothing_that_changes_by_itself(book):
 def test_widget_ids_become_numbers(book):
     state = {"f00dfeed" * 4: {"state": {}}, "deadbeef" * 4: {"state": {"layout": "IPY_MODEL_" + "f00dfeed" * 4}}}
     widgets = {"application/vnd.jupyter.widget-state+json": {"state": state}}
-    tidied = book.tidy(new_notebook(metadata={"widgets": widgets})).metadata["widgets"]
+    view = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "f00dfeed" * 4}})
+    cell = new_code_cell("slider", outputs=[view])
+    tidied = book.tidy(new_notebook(cells=[cell], metadata={"widgets": widgets})).metadata["widgets"]
     states = tidied["application/vnd.jupyter.widget-state+json"]["state"]
     assert states == {"0" * 32: {"state": {}}, f"{1:032x}": {"state": {"layout": "IPY_MODEL_" + "0" * 32}}}
+
+
+def test_the_state_of_a_widget_that_no_page_shows_is_left_out(book):
+    view = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "f00dfeed" * 4}})
+    cell = new_code_cell("slider", outputs=[view], metadata={"tags": ["remove-output"]})
+    assert "widgets" not in book.tidy(new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})).metadata
 
 
 def test_a_chapter_that_is_listed_but_missing_is_an_error(book):
