@@ -51,6 +51,9 @@ class LSTMConfiguration:
         Standard deviation of the noise on the input, in the units of the components; it fades to 0.
     jitter : float
         Standard deviation of the error in time of the input [frames]; it fades to 0.
+    finish : Training or None
+        A second, short training in which the network, after ``given`` frames, is fed its own output.
+    given : int
     """
 
     hidden: int = 64
@@ -61,6 +64,8 @@ class LSTMConfiguration:
     noise: float = 0.0
     jitter: float = 0.0
     training: Training = Training()
+    finish: Training | None = None
+    given: int = 500
     seed: int = 0
     departures: tuple[str, ...] = ()
 
@@ -228,9 +233,9 @@ def configuration_named(model, configuration, changes):
     if isinstance(configuration, str):
         configuration = _named(CONFIGURATIONS[model], configuration, "configuration")
     elif isinstance(configuration, dict):  # from a card
-        training = Training(**configuration["training"])
+        trainings = {k: v and Training(**v) for k, v in configuration.items() if k in ("training", "finish")}
         departures = tuple(configuration["departures"])
-        configuration = kind(**{**configuration, "training": training, "departures": departures})
+        configuration = kind(**{**configuration, **trainings, "departures": departures})
     known = [field.name for field in dataclasses.fields(kind)]
     for name in changes:
         if name not in known:

@@ -172,6 +172,7 @@ def trained(name, profile="laptop", progress=True):
     model.fit(train, progress=progress, checkpoint=checkpoint)
     model.card |= {"profile": profile, "recipe": recipe}
     model.save(path)
-    checkpoint.unlink(missing_ok=True)
+    for finished in checkpoint.parent.glob(f"{checkpoint.name}-*"):
+        finished.unlink()
     print(f"{name}: trained ({model.summary()})")
     return model

@@ -88,6 +88,12 @@ def blur(X_in, noise, jitter, hold=100, share=0.7):
     return X_in
 
 
+def free_running(network, X_b, given):
+    """The same error of Algorithm 2: after ``given`` true frames the network is fed with its own output."""
+    X_in, X_out = X_b[:, :given], X_b[:, given:]
+    return ((X_out - network.run_free(X_in, X_out.shape[1])) ** 2).mean()
+
+
 class LSTM(Network):
     """The paper's LSTM as a surrogate.
 
@@ -115,6 +121,11 @@ class LSTM(Network):
     def loss(self, network, X_b, done):
         # The blur fades to nothing: first to keep time at all, then to keep it exactly.
         return next_frame(network, X_b, (1 - done) * self.settings.noise, (1 - done) * self.settings.jitter)
+
+    def passes(self):
+        finish, given = self.settings.finish, self.settings.given
+        second = [(finish, lambda network, X_b, done: free_running(network, X_b, given))] if finish else []
+        return super().passes() + second
 
     def _forecast(self, X, steps):
         return self.network.run_free(X, steps)

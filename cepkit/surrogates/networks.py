@@ -34,6 +34,10 @@ class Network(Surrogate):
         """What Algorithm 1 makes small, for a batch of windows (batch, N_t, N_in)."""
         raise NotImplementedError
 
+    def passes(self):
+        """The passes of Algorithm 1, one after the other: pairs of settings and loss."""
+        return [(self.settings.training, self.loss)]
+
     def _forecast(self, X, steps):
         """Free run in z-scores: (start, time, N_in) to (start, steps, N_in)."""
         raise NotImplementedError
@@ -50,12 +54,13 @@ class Network(Surrogate):
         with torch.random.fork_rng():
             torch.manual_seed(s.seed)
             network = self.build(X[0].shape[1]).to(self.device)
-        t = s.training
-        history = offline_training(
-            network, Windows(X, t.window, t.stride), self.loss, epochs=t.epochs, batch=t.batch,
-            learning_rate=t.learning_rate, decay=t.decay, clip=t.clip, seed=s.seed, checkpoint=checkpoint,
-            progress=progress,
-        )  # fmt: skip
+        history = []
+        for number, (t, loss) in enumerate(self.passes()):
+            history += offline_training(
+                network, Windows(X, t.window, t.stride), loss, epochs=t.epochs, batch=t.batch,
+                learning_rate=t.learning_rate, decay=t.decay, clip=t.clip, seed=s.seed + 1000 * number,
+                checkpoint=checkpoint and f"{checkpoint}-{number}", progress=progress,
+            )  # fmt: skip
         self.network = network if basis is None else self._absorb(network, basis)
         self.network.to(self.device).eval()
         self.card |= {

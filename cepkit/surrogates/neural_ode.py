@@ -58,10 +58,10 @@ class LatentODE(nn.Module):
         # Straight lines between the steps; with one step a frame they change nothing.
         return torch.lerp(z[:, before], z[:, before + 1], (at - before)[:, None])
 
-    def forward(self, X, frames):
-        """From the frames X, ``frames`` frames that begin where X begins, without noise."""
+    def forward(self, X, frames, skip=0):
+        """From the frames X, the ``frames`` that begin where X begins (but for the first ``skip``), without noise."""
         mean, _ = self.encoder(X)
-        return self.decoder(self.solve(mean, frames))
+        return self.decoder(self.solve(mean, frames)[:, skip:])
 
 
 def elbo_loss(network, X_b, sigma, given=None):
@@ -109,7 +109,7 @@ class NeuralODE(Network):
         return elbo_loss(network, X_b, self.settings.sigma, self.settings.given)
 
     def _forecast(self, X, steps):
-        return self.network(X, X.shape[1] + steps)[:, -steps:]
+        return self.network(X, X.shape[1] + steps, skip=X.shape[1])
 
     @torch.inference_mode()
     def reconstruct(self, window):
