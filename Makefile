@@ -25,7 +25,7 @@ STAMP   :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test refresh lab clean
+.PHONY: help env book test bench refresh lab clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -44,12 +44,17 @@ book: env        ## run the chapters and render the book into _build/html
 	@$(PY) book/make.py render
 
 test: env        ## unit tests, the notebooks in git (nbval), the chapters at smoke, the built pages
-	@$(PY) -m pytest -m "not book"
+	@$(PY) -m pytest -m "not book" --ignore tests/benchmarks
 	@RETRAIN=0 TQDM_DISABLE=1 $(PY) -m pytest --nbval --nbval-sanitize-with tests/book/sanitize.cfg --nbval-cell-timeout 900 book
 	@$(PY) -m pytest -m book
 
 refresh: env     ## for maintainers: run the chapters with the kept weights, write outputs back into book/
 	@$(PY) book/make.py refresh
+
+bench: env       ## time the solver beside finitewave, which gets an environment of its own
+	@test -x .venv-bench/bin/python || { $(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --quiet finitewave==0.9.3; }
+	@$(PY) -m pytest tests/benchmarks --benchmark-json _build/bench.json --benchmark-disable-gc
+	@$(PY) tests/benchmarks/report.py _build/bench.json
 
 lab: env         ## JupyterLab on the book
 	@$(PY) -m jupyter lab book
