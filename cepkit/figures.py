@@ -109,11 +109,12 @@ def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, wid
     matplotlib.figure.Figure
     """
     fig, axes = new(height=width * 0.8, width=width)
-    _map(fig, axes[0, 0], field, title, cmap, vmin, vmax, contours)
+    image = _map(axes[0, 0], field, title, cmap, vmin, vmax, contours)
+    fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
     return done(fig)
 
 
-def _map(fig, ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
+def _map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
     field = field.transpose("y", "x")
     values = drawn(field)
     cmap = cmap or MAPS.get(field.name, "viridis")
@@ -123,7 +124,7 @@ def _map(fig, ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=N
         ax.clabel(lines, fontsize=6)
     ax.grid(False)
     ax.set(xlabel="x [mm]", ylabel="y [mm]", title=title)
-    fig.colorbar(image, ax=ax, label=label_of(field), shrink=0.9)
+    return image
 
 
 def activation_map(when, step=2.0, title="activation time", width=3.6):
@@ -140,9 +141,14 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
     """
     maps = when if isinstance(when, dict) else {title: when}
     vmax = max(float(m.max()) for m in maps.values())
-    fig, axes = new(1, len(maps), height=2.9, width=width if len(maps) == 1 else WIDTH)
+    many = len(maps) > 1
+    fig, axes = new(
+        1, len(maps), height=5.8 / max(2, len(maps)) + 0.2 * many, width=WIDTH if many else width, sharey=True
+    )
     for ax, (name, field) in zip(axes[0], maps.items(), strict=True):
-        _map(fig, ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
+        image = _map(ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
+        ax.label_outer()
+    fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
     return done(fig)
 
 
