@@ -56,10 +56,11 @@ class Network(Surrogate):
             network = self.build(X[0].shape[1]).to(self.device)
         history = []
         for number, (t, loss) in enumerate(self.passes()):
+            windows = Windows([piece[t.skip :] for piece in X], t.window, t.stride)
             history += offline_training(
-                network, Windows(X, t.window, t.stride), loss, epochs=t.epochs, batch=t.batch,
-                learning_rate=t.learning_rate, decay=t.decay, clip=t.clip, seed=s.seed + 1000 * number,
-                checkpoint=checkpoint and f"{checkpoint}-{number}", progress=progress,
+                network, windows, loss, epochs=t.epochs, batch=t.batch, learning_rate=t.learning_rate, decay=t.decay,
+                clip=t.clip, seed=s.seed + 1000 * number, checkpoint=checkpoint and f"{checkpoint}-{number}",
+                progress=progress,
             )  # fmt: skip
         self.network = network if basis is None else self._absorb(network, basis)
         self.network.to(self.device).eval()
