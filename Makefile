@@ -53,6 +53,7 @@ refresh: env     ## for maintainers: run the chapters with the kept weights, wri
 
 bench: env       ## time the solver beside finitewave, which gets an environment of its own
 	@test -x .venv-bench/bin/python || { $(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --quiet finitewave==0.9.3; }
+	@mkdir -p _build
 	@$(PY) -m pytest tests/benchmarks --benchmark-json _build/bench.json --benchmark-disable-gc
 	@$(PY) tests/benchmarks/report.py _build/bench.json
 
