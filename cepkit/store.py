@@ -21,6 +21,15 @@ def data_folder():
     return Path(os.environ.get("CEPKIT_DATA") or Path(__file__).parent.parent / "data")
 
 
+def kept(name):
+    """Path of a small result that comes with the repository, such as ``niederer.json``.
+
+    ``$CEPKIT_DATA`` may hold its own; otherwise it is the one in ``data/`` beside the package.
+    """
+    own = data_folder() / name
+    return own if own.exists() else Path(__file__).parent.parent / "data" / name
+
+
 def digest(*parts):
     """Short SHA-256 of bytes or arrays."""
     sha = hashlib.sha256()
