@@ -193,3 +193,20 @@ def test_protocols():
         cep.Stimulus(0.0, ~cep.region.everywhere(SHEET))
     with pytest.raises(ValueError, match="beats=0"):
         cep.pacing.periodic(500.0, 0, CORNER)
+
+
+def test_what_precision_costs_over_109_beats():
+    """Concentrations in float32 lose their slow drift: a step changes Ki by less than Ki resolves."""
+    point = cep.Tissue((1, 1))
+    train = cep.pacing.periodic(500.0, 109, cep.region.everywhere(point))
+    state, APD90 = {}, {}
+    for dtype in ("float64", "mixed", "float32"):
+        trajectory = run(54_500.0, point, train, dtype=dtype)
+        state[dtype] = cep.final_state(trajectory).squeeze()
+        APD90[dtype] = float(measure.action_potential(measure.beat(trajectory.Vm, 109)).APD.squeeze())
+    for name in ("Ki", "Nai", "CaSR"):
+        assert float(state["mixed"][name]) == pytest.approx(float(state["float64"][name]), rel=1e-4)
+    assert APD90["mixed"] == pytest.approx(APD90["float64"], abs=0.1)
+    drift = {dtype: cell.INITIAL_STATE["Ki"] - float(s["Ki"]) for dtype, s in state.items()}
+    assert drift["float64"] == pytest.approx(1.37, abs=0.05)  # 135.51 mM by an independent code
+    assert abs(drift["float32"]) < 0.2
