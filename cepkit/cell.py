@@ -399,19 +399,19 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
     free_ss = ss * ss / (ss * ss + c.Bufss * c.Kbufss)
     to_mM = c.Cm / (c.Vc * c.F)
     return Fluxes(
-        free_c * ((leak - uptake) * (c.Vsr / c.Vc) + transfer - (i.bCa + i.pCa - 2 * i.NaCa) * (0.5 * to_mM)),
+        free_c * ((leak - uptake) * (c.Vsr / c.Vc) + transfer - (i.bCa + i.pCa - 2.0 * i.NaCa) * (0.5 * to_mM)),
         free_sr * (uptake - release - leak),
         free_ss * (release * (c.Vsr / c.Vss) - transfer * (c.Vc / c.Vss) - i.CaL * (0.5 * c.Cm / (c.Vss * c.F))),
-        c.k4 * (1 - Rbar) - c.k2 * k_CaSR * CaSS * Rbar,
-        -(i.Na + i.bNa + 3 * i.NaK + 3 * i.NaCa) * to_mM,
-        -(i.K1 + i.to + i.Kr + i.Ks - 2 * i.NaK + i.pK + stimulus) * to_mM,
+        c.k4 * (1.0 - Rbar) - c.k2 * k_CaSR * CaSS * Rbar,
+        -(i.Na + i.bNa + 3.0 * i.NaK + 3.0 * i.NaCa) * to_mM,
+        -(i.K1 + i.to + i.Kr + i.Ks - 2.0 * i.NaK + i.pK + stimulus) * to_mM,
     )
 
 
 def calcium_gate(CaSS):
     """Steady state and time constant [ms] of fCaSS, the gate of I_CaL that subspace calcium drives."""
-    x = 1 / (1 + CaSS * CaSS * 400.0)
-    return 0.6 * x + 0.4, 80 * x + 2
+    x = 1.0 / (1.0 + CaSS * CaSS * 400.0)
+    return 0.6 * x + 0.4, 80.0 * x + 2.0
 
 
 def all_currents(state, cell_type="epi", changes=None):

@@ -73,6 +73,11 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     return xr.concat([f.chunk() for f in fields], "run", combine_attrs="drop_conflicts")
 
 
+def _quiet(progress):
+    """In a notebook tqdm itself does not obey TQDM_DISABLE."""
+    return {"disable": not progress or bool(os.environ.get("TQDM_DISABLE"))}
+
+
 def _run(job):
     """One run; what comes back is small, the trajectory is on disk."""
     simulate(progress=False, **job)
@@ -82,7 +87,7 @@ def _on_threads(jobs, _, progress):
     errors = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         pending = {pool.submit(_run, job): k for k, job in enumerate(jobs)}
-        for future in tqdm(as_completed(pending), total=len(jobs), unit="run", disable=not progress, desc="ensemble"):
+        for future in tqdm(as_completed(pending), total=len(jobs), unit="run", desc="ensemble", **_quiet(progress)):
             if future.exception():
                 errors[pending[future]] = future.exception()
     return errors
@@ -94,7 +99,7 @@ def _on_cluster(jobs, client, progress):
     errors = {}
     # A worker that dies takes its run back to its last checkpoint, on another worker.
     pending = {client.submit(_run, job, key=f"cepkit-{job['store']}", retries=3): k for k, job in enumerate(jobs)}
-    for future in tqdm(completed(pending), total=len(jobs), unit="run", disable=not progress, desc="ensemble"):
+    for future in tqdm(completed(pending), total=len(jobs), unit="run", desc="ensemble", **_quiet(progress)):
         if future.status == "error":
             errors[pending[future]] = future.exception()
     return errors

@@ -16,11 +16,13 @@ The equations are those of :mod:`cepkit.cell`; what is here is only what makes t
   depend on the number of threads, bit for bit.
 """
 
+from types import FunctionType
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from cepkit import cell
 
@@ -31,6 +33,7 @@ WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 
 N_CONC = len(cell.CONCENTRATIONS)
 N_COND = len(cell.Conductances._fields)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
+ONE = np.float32(1)
 RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
 ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
@@ -43,10 +46,33 @@ _FAST = {"contract", "nsz", "arcp"}
 _jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 _inline = njit(error_model="numpy", fastmath=_FAST, forceinline=True)
 
+
+def _both(double, single=None):
+    """A function for compiled code in two precisions: ``pick(like)`` is the one of ``like``'s numbers.
+
+    The single form has single literals: a double one would promote whatever it meets.
+    """
+    if single is None:
+        code = double.__code__
+        literals = tuple(np.float32(k) if isinstance(k, float) else k for k in code.co_consts)
+        single = FunctionType(code.replace(co_consts=literals), double.__globals__)
+    forms = {types.float64: _inline(double), types.float32: _inline(single)}
+
+    def pick(like):
+        raise NotImplementedError("for compiled code only")
+
+    @overload(pick, inline="always")
+    def compiled_pick(like):
+        form = forms[like.dtype]
+        return lambda like: form
+
+    return pick
+
+
 _currents = _inline(cell.currents)
-_fluxes = _inline(cell.fluxes)
 _membrane_current = _inline(cell.membrane_current)
-_calcium_gate = _inline(cell.calcium_gate)
+_fluxes = _both(cell.fluxes)
+_calcium_gate = _both(cell.calcium_gate)
 _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
 
 
@@ -109,6 +135,26 @@ def _double(typingctx, n):
 
 
 @intrinsic
+def _bits_single(typingctx, x):
+    """The 32 bits of a float as an integer."""
+
+    def code(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), code
+
+
+@intrinsic
+def _single(typingctx, n):
+    """The float that has these 32 bits."""
+
+    def code(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), code
+
+
+@intrinsic
 def _fetch_add(typingctx, array, value):
     """Atomically add to ``array[0]`` and return what stood there."""
 
@@ -159,18 +205,18 @@ def _put(typingctx, array, index, value):
 
 
 class _Lanes:
-    """Emits SIMD code over the columns of a table row, four at a time."""
+    """Emits SIMD code over ``count`` columns of a table row at a time."""
 
-    def __init__(self, context, builder, dtype, weight):
-        self.builder = builder
+    def __init__(self, context, builder, dtype, weight, count):
+        self.builder, self.count = builder, count
         self.scalar = context.get_value_type(dtype)
-        self.kind = ir.VectorType(self.scalar, 4)
+        self.kind = ir.VectorType(self.scalar, count)
         self.align = dtype.bitwidth // 8
         self.weight = self.spread(weight)
 
     def spread(self, x):
         lanes = ir.Constant(self.kind, ir.Undefined)
-        for lane in range(4):
+        for lane in range(self.count):
             lanes = self.builder.insert_element(lanes, x, ir.Constant(ir.IntType(32), lane))
         return lanes
 
@@ -212,18 +258,20 @@ def _relax(typingctx, gates, first, table, row, weight, W, cell):
         wide = builder.mul(args[3], ir.Constant(ir.IntType(64), WIDTH))
         base = _item(context, builder, kinds[2], args[2], wide)
         gate = _item(context, builder, kinds[0], args[0], args[1])
-        lanes = _Lanes(context, builder, kinds[2].dtype, args[4])
-        for k in range(0, N_GATES, 4):
+        dtype = kinds[2].dtype
+        wide = 256 // dtype.bitwidth  # a register holds four doubles or eight floats
+        four, widest = (_Lanes(context, builder, dtype, args[4], count) for count in (4, wide))
+        for lanes, k in [(widest, k) for k in range(0, 8, wide)] + [(four, 8)]:
             inf = lanes.interpolate(base, k)
             decay = lanes.interpolate(base, N_GATES + k)
             away = builder.fsub(lanes.load(gate, k), inf)
             lanes.store(lanes.fma(away, decay, inf), gate, k)
         scratch = _item(context, builder, kinds[5], args[5], args[6])
         for k in range(N_FACTORS):
-            if k % 4 == 0:
-                factors = lanes.interpolate(base, 2 * N_GATES + k)
-            value = builder.extract_element(factors, ir.Constant(ir.IntType(32), k % 4))
-            builder.store(value, lanes.pointer(scratch, (_FACTOR + k) * BLOCK))
+            if k % wide == 0:
+                factors = widest.interpolate(base, 2 * N_GATES + k)
+            value = builder.extract_element(factors, ir.Constant(ir.IntType(32), k % wide))
+            builder.store(value, widest.pointer(scratch, (_FACTOR + k) * BLOCK))
         return context.get_dummy_value()
 
     signature = types.void(gates, types.int64, table, types.int64, table.dtype, W, types.int64)
@@ -269,6 +317,22 @@ def log(x):
 
 
 @_inline
+def log_single(x):
+    """Natural logarithm to single precision: four terms of the same series (relative error 2e-8)."""
+    shifted = np.int64(_bits_single(np.float32(x))) - 0x3F3504F3  # the bits of sqrt(1/2)
+    e = np.float32(shifted >> 23)
+    s = _single(np.int32((shifted & 0x007FFFFF) + 0x3F3504F3))
+    s = (s - ONE) / (s + ONE)
+    z = s * s
+    p = np.float32(1 / 9)
+    p = p * z + np.float32(1 / 7)
+    p = p * z + np.float32(1 / 5)
+    p = p * z + np.float32(1 / 3)
+    p = p * z + ONE
+    return e * np.float32(0.6931471805599453) + (s + s) * p
+
+
+@_inline
 def small_exp(x):
     """exp(x) for -0.5 <= x <= 0 by its series; relative error below 1e-10."""
     p = 1.0 / 362880
@@ -284,6 +348,8 @@ def small_exp(x):
 
 
 _reversal = _inline(cell.reversal)
+_log = _both(log.py_func, log_single.py_func)
+_small_exp = _both(small_exp.py_func)
 
 
 @_jit
@@ -303,8 +369,10 @@ def _wait(counter, target):
 @_jit
 def _reversals(conc, W, c):
     """Phase 1, SIMD over cells: reversal potentials."""
+    real, log = W.dtype.type, _log(W)
     for i in range(BLOCK):
-        E = _reversal(conc[5 * BLOCK + i], conc[6 * BLOCK + i], conc[i], c, log)
+        Nai, Ki, Cai = real(conc[5 * BLOCK + i]), real(conc[6 * BLOCK + i]), real(conc[i])
+        E = _reversal(Nai, Ki, Cai, c, log)
         W[_NA * BLOCK + i] = E.Na
         W[_K * BLOCK + i] = E.K
         W[_KS * BLOCK + i] = E.Ks
@@ -357,18 +425,24 @@ def _diffuse(V, start, W, strides, ahead, behind, first):
 
 @_jit
 def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
-    """Phase 3, SIMD over cells: currents, concentrations, voltage.  Returns the largest abs(dV/dt)."""
+    """Phase 3, SIMD over cells: currents, concentrations, voltage.
+
+    Rates are taken in the precision of ``W``; what they add up to keeps that of ``conc``.
+    """
+    real = W.dtype.type
+    calcium_gate, small_exp, fluxes = _calcium_gate(W), _small_exp(W), _fluxes(W)
+    step = real(dt)
     for i in range(BLOCK):
         v = _get(V, start + i)
-        Cai = conc[i]
-        CaSR = conc[BLOCK + i]
-        CaSS = conc[2 * BLOCK + i]
-        Rbar = conc[3 * BLOCK + i]
-        Nai = conc[5 * BLOCK + i]
+        Cai = real(conc[i])
+        CaSR = real(conc[BLOCK + i])
+        CaSS = real(conc[2 * BLOCK + i])
+        Rbar = real(conc[3 * BLOCK + i])
+        Nai = real(conc[5 * BLOCK + i])
         stimulus = W[_STIM * BLOCK + i]
 
-        inf, tau = _calcium_gate(CaSS)
-        fCaSS = inf + (conc[4 * BLOCK + i] - inf) * small_exp(-dt / tau)
+        inf, tau = calcium_gate(CaSS)
+        fCaSS = inf + (real(conc[4 * BLOCK + i]) - inf) * small_exp(-step / tau)
         E = _Nernst(W[_NA * BLOCK + i], W[_K * BLOCK + i], W[_KS * BLOCK + i], W[_CA * BLOCK + i])
         factors = _Voltage(
             W[_FACTOR * BLOCK + i],
@@ -401,16 +475,16 @@ def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
             g[11 * BLOCK + i],
         )
         now = _currents(v, opened, factors, E, Cai, CaSS, Nai, conductances, c, root_Ko)
-        flux = _fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
-        conc[i] = Cai + dt * flux.Cai
-        conc[BLOCK + i] = CaSR + dt * flux.CaSR
-        conc[2 * BLOCK + i] = CaSS + dt * flux.CaSS
-        conc[3 * BLOCK + i] = Rbar + dt * flux.Rbar
+        flux = fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
+        conc[i] += step * flux.Cai
+        conc[BLOCK + i] += step * flux.CaSR
+        conc[2 * BLOCK + i] += step * flux.CaSS
+        conc[3 * BLOCK + i] += step * flux.Rbar
         conc[4 * BLOCK + i] = fCaSS
-        conc[5 * BLOCK + i] = Nai + dt * flux.Nai
-        conc[6 * BLOCK + i] += dt * flux.Ki
+        conc[5 * BLOCK + i] += step * flux.Nai
+        conc[6 * BLOCK + i] += step * flux.Ki
         rate = W[_LAP * BLOCK + i] - _membrane_current(now) - stimulus
-        _put(new, start + i, v + dt * rate)
+        _put(new, start + i, v + step * rate)
 
 
 @_jit

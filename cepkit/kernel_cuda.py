@@ -1,9 +1,10 @@
 """The time loop on an NVIDIA GPU: the same equations, tables and memory layout as on the CPU.
 
-One thread is one cell.  A block of cells in :mod:`cepkit.kernel` is as wide as a warp, so that the
+A block of cells in :mod:`cepkit.kernel` is as wide as a warp, so that the
 lanes of a warp read neighbouring numbers of its state.  A sheet of at most ``SMALL`` cells runs in
-one persistent thread block, which meets at its own barrier after each step; a larger one takes a
-kernel launch a step.  The step is fixed: choosing it adaptively would bring the largest dV/dt of
+one persistent thread block, which meets at its own barrier after each step and whose threads take
+several cells each: one step wants some 250 registers, and a block has 65 536.  A larger sheet takes
+a kernel launch a step.  The step is fixed: choosing it adaptively would bring the largest dV/dt of
 the whole sheet back to the host each time.
 
 This module needs numba's CUDA target; ``NUMBA_ENABLE_CUDASIM=1`` runs it without a GPU, slowly.
@@ -17,7 +18,8 @@ from numba import cuda
 from cepkit import cell, kernel
 from cepkit.kernel import BLOCK, DRIVE_LOW, DRIVE_STEP, N_GATES, ROWS, V_LOW, V_STEP, WIDTH
 
-SMALL = 1024  # threads that one thread block may have
+SMALL = 1024  # cells
+THREADS = 192  # of the one block
 
 _device = cuda.jit(device=True, fastmath=False)
 _reversal, _currents, _fluxes = (_device(f) for f in (cell.reversal, cell.currents, cell.fluxes))
@@ -130,16 +132,16 @@ def _record(i, frame, frames, V, pad, conc):
 def _run_small(steps, cells, V, new, pad, gates, conc, kind, conductances, c, root_Ko, table, rectify, strides, ahead,
                behind, stimuli, masks, t, dt, threshold, count, nodes, times, frames):  # fmt: skip
     """Every step of every frame, in one thread block."""
-    i = cuda.threadIdx.x
+    first, width = cuda.threadIdx.x, cuda.blockDim.x
     for frame in range(frames.shape[0]):
         for step in range(steps):
             now = t + (frame * steps + step) * dt
-            if i < cells:
+            for i in range(first, cells, width):
                 _step(i, V, new, pad, gates, conc, kind, conductances, c, root_Ko, table, rectify, strides, ahead,
                       behind, stimuli, masks, now, dt, threshold, count, nodes, times)  # fmt: skip
             cuda.syncthreads()
             V, new = new, V
-        if i < cells:
+        for i in range(first, cells, width):
             _record(i, frame, frames, V, pad, conc)
 
 
@@ -194,7 +196,7 @@ class CudaEngine:
         frames = cuda.device_array((count, 4, s.cells))
         common = (s.pad, gates, conc, *self.fixed, cuda.to_device(self.stimuli[near]), self.masks)
         if s.cells <= SMALL:
-            _run_small[1, s.cells](
+            _run_small[1, min(s.cells, THREADS)](
                 self.steps, s.cells, V, new, *common, t0, self.dt, self.threshold, *noted, frames
             )  # fmt: skip
             total = count * self.steps

@@ -76,9 +76,7 @@ def activation(spacing, dt, duration=None, progress=True):
     points = {d: xr.DataArray(c, dims="point") for d, c in zip(dims, corners, strict=True)}
     line = np.linspace(0.0, 1.0, 51)
     distance = line * np.linalg.norm(EXTENT)
-    diagonal = {
-        d: xr.DataArray(line * length, dims="distance") for d, length in zip(dims, EXTENT, strict=True)
-    }
+    diagonal = {d: xr.DataArray(line * length, dims="distance") for d, length in zip(dims, EXTENT, strict=True)}
     return (
         when.interp(points).drop_vars(dims).assign_coords(point=list(POINTS)),
         when.interp(diagonal).drop_vars(dims).assign_coords(distance=distance),

@@ -115,6 +115,45 @@ def s1s2(s1, beats, s2, region, s2_region=None, amplitude=-52.0, duration=1.0, s
     return train + Protocol([Stimulus(extra, region if s2_region is None else s2_region, duration, amplitude)])
 
 
+def ramp(first, last, beats, region, amplitude=-52.0, duration=1.0, start=0.0):
+    """``beats`` stimuli whose intervals go evenly from ``first`` to ``last`` [ms]: pacing that speeds up or slows down.
+
+    Examples
+    --------
+    >>> import cepkit as cep
+    >>> tissue = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> cep.pacing.ramp(500.0, 300.0, beats=4, region=cep.region.corner(tissue)).times.tolist()
+    [0.0, 500.0, 900.0, 1200.0]
+    """
+    _positive(first=first, last=last, beats=beats)
+    times = start + np.concatenate([[0.0], np.cumsum(np.linspace(first, last, int(beats) - 1))])
+    return Protocol(Stimulus(float(t), region, duration, amplitude) for t in times)
+
+
+def cross_field(tissue, s2, width=1.5, amplitude=-52.0, duration=1.0, start=0.0):
+    """A plane wave along the last axis, and after ``s2`` ms a quarter of a 2-D tissue: the way to re-entry.
+
+    Parameters
+    ----------
+    tissue : Tissue
+        Two axes.
+    s2 : float
+        Time from the first stimulus to the second [ms]; re-entry starts where the second one meets
+        a tail that is half recovered.
+    width : float
+        Width of the strip that starts the plane wave [mm].
+    """
+    from cepkit import region
+
+    if len(tissue.shape) != 2:
+        raise ValueError(f"tissue has {len(tissue.shape)} axes; a cross-field protocol needs 2")
+    _positive(s2=s2, width=width)
+    strip = region.box(tissue, x=(0, width))
+    quarter = region.box(tissue, x=(0, tissue.extent[1] / 2), y=(0, tissue.extent[0] / 2))
+    first = Stimulus(start, strip, duration, amplitude)
+    return Protocol([first, Stimulus(start + s2, quarter, duration, amplitude)])
+
+
 def irregular(intervals, regions, seed, duration_total, amplitude=-52.0, duration=1.0, start=0.0):
     """Stimuli at random intervals and sites, reproducible by ``seed``.
 

@@ -33,7 +33,7 @@ PRECISIONS = {  # gates and voltage, concentrations
 ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
 #: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
 ADAPTIVE_LIMITS = (1.0, 10.0)
-_CALL = 50  # frames a compiled call: fixed, so that a resumed run adds the same numbers
+_CALL, _CALL_BYTES = 50, 6.4e7  # frames a compiled call, fewer where they would outgrow the state itself
 
 
 class Sheet:
@@ -100,11 +100,13 @@ class _Engine:
 
     def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threshold, threads):
         macro, parts, limits = levels
-        self.sheet, self.constants = sheet, constants
+        self.sheet = sheet
         self.macro, self.parts, self.limits = macro, np.array(parts, np.int64), np.array(limits)
         self.per_frame = round(save_every / macro)
         self.save_every = save_every
         real = sheet.V.dtype
+        self.constants = cell.Constants(*(real.type(value) for value in constants))
+        self.root_Ko = real.type(np.sqrt(constants.Ko / 5.4))
         self.threshold = float(threshold)
         kinds, kind = np.unique(cell_type, return_inverse=True)
         self.kind = sheet.padded(kind.reshape(np.shape(cell_type)) * kernel.ROWS).reshape(-1)
@@ -129,7 +131,7 @@ class _Engine:
         end = t0 + count * self.save_every
         near = (self.stimuli[:, 0] < end) & (self.stimuli[:, 1] > t0)
         frames = np.empty((count, len(FRAME_VARIABLES), s.cells), np.float64)
-        nodes = np.zeros((self.threads, 2 * s.cells + 64), np.int64)
+        nodes = np.zeros((self.threads, 2 * -(-s.cells // self.threads) + 64), np.int64)
         times = np.zeros(nodes.shape)
         counter = np.zeros(1, np.int64)
         rates = np.zeros((2, 8 * self.threads))
@@ -139,7 +141,7 @@ class _Engine:
                 kernel.advance,
                 k, self.threads, counter, rates, self.spans, t0, self.macro, self.per_frame,
                 self.parts, self.limits, s.V, s.new, s.pad, s.gates, s.conc, self.kind,
-                s.conductances, self.constants, np.sqrt(self.constants.Ko / 5.4), self.tables,
+                s.conductances, self.constants, self.root_Ko, self.tables,
                 self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, self.threshold, frames,
                 nodes, times, self.scratch,
             )
@@ -278,6 +280,7 @@ def simulate(
         sheet = Sheet(fine, initial, conductances, dtype)
         threads = threads or len(os.sched_getaffinity(0))
         stimuli = _stimuli(protocol, sheet, refine)
+        del initial
         engine = _engine(device, levels)(
             sheet, constants, cell_type, save_every, levels, stimuli, activation_level, threads
         )
@@ -286,17 +289,22 @@ def simulate(
             first = np.stack([sheet[name] for name in FRAME_VARIABLES])
             target.append(first[coarse][None], np.zeros((0, 2)))
             done = 0
-        quiet = not progress or (count - done) * save_every * sheet.blocks < 20_000
-        with tqdm(total=count, initial=done, unit="ms", desc="simulate", **({"disable": True} if quiet else {})) as bar:
+        # Fixed by the size of the sheet, so that a resumed run adds the same numbers.
+        call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * sheet.cells), 1, _CALL))
+        # In a notebook tqdm itself does not obey TQDM_DISABLE.
+        quiet = not progress or os.environ.get("TQDM_DISABLE") or (count - done) * save_every * sheet.blocks < 20_000
+        with tqdm(total=count, initial=done, unit="ms", desc="simulate", disable=bool(quiet)) as bar:
             while done < count:
-                frames, activations = engine.run(done, min(_CALL, count - done))
+                frames, activations = engine.run(done, min(call, count - done))
                 _assert_finite(frames, done, save_every, dt)
                 target.append(frames[coarse], fine.coarse_nodes(activations, tissue, refine))
                 done += len(frames)
                 bar.update(len(frames))
-                if target.due(done):
+                if target.due(done, len(frames)):
                     target.checkpoint(done, sheet)
-        final = np.stack([sheet[name] for name in cell.STATES])[coarse]
+        final = np.empty((len(cell.STATES), *tissue.shape))
+        for k, name in enumerate(cell.STATES):
+            final[k] = sheet[name][coarse]
         return target.finish(final, cell.STATES)
 
 
@@ -390,7 +398,8 @@ def _initial(initial, tissue, fine):
             raise ValueError(f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}")
         if not np.all(np.isfinite(value)):
             raise ValueError(f"initial[{name!r}] holds a value that is not finite")
-        values[name] = fine.interpolate(np.broadcast_to(value, tissue.shape), tissue)
+        # A number stays a number: 19 fields of them would double the memory of a large tissue.
+        values[name] = fine.interpolate(value, tissue) if value.ndim else np.broadcast_to(value, fine.shape)
     return values
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -34,22 +35,29 @@ def digest(*parts):
     """Short SHA-256 of bytes or arrays."""
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+        sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return sha.hexdigest()[:16]
 
 
+@functools.cache  # parsing takes longer than a simulated beat
 def source_hash(*modules):
     """Short SHA-256 of the code of modules of this package: results depend on it, not on its comments."""
-    trees = []
-    for name in modules:
-        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                if isinstance(body[0].value, ast.Constant):  # a docstring
-                    body[0].value.value = ""
-        trees.append(ast.dump(tree).encode())
-    return digest(*trees)
+    trees = [ast.parse((Path(__file__).parent / f"{name}.py").read_text()) for name in modules]
+    return digest(*(_canonical(tree).encode() for tree in trees))
+
+
+def _canonical(node):
+    """Text of a syntax tree without docstrings and empty fields: Python 3.11 and its successors agree on it."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_canonical, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    body = fields.get("body")
+    if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        fields["body"] = body[1:]
+    given = (f"{name}={_canonical(value)}" for name, value in fields.items() if value not in (None, []))
+    return f"{type(node).__name__}({', '.join(given)})"
 
 
 def replace_file(path, data):
@@ -80,7 +88,8 @@ class TrajectoryStore:
         self.units, self.long_names = units, long_names
         self.columns = [list(units).index(name) for name in self.save]
         self.times = np.arange(count + 1) * float(save_every)
-        self.chunk = int(np.clip(_CHUNK_BYTES / (4 * tissue.size), 50, 500)) // 50 * 50
+        chunk = int(np.clip(_CHUNK_BYTES / (4 * tissue.size), 8, 500))
+        self.chunk = chunk // 50 * 50 or chunk
         self.digests, self.buffer, self.activations, self.written = [], [], [], 0
         self.complete = self._is_complete()
 
@@ -120,9 +129,16 @@ class TrajectoryStore:
             ) from None
         return self
 
-    def __exit__(self, *_):
-        if self.path is not None:
-            self.lock.close()
+    def __exit__(self, kind, error, _):
+        if self.path is None:
+            return
+        self.lock.close()
+        if isinstance(error, OSError):  # the disk is full, the folder has gone ...
+            raise OSError(
+                error.errno,
+                f"store={str(self.path)!r} could not be written ({error.strerror or error}); what is there is whole: "
+                "make room and call again, and the run goes on from its last checkpoint",
+            ) from error
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -189,9 +205,9 @@ class TrajectoryStore:
         self.written += count
         self.buffer = [frames[count:]]
 
-    def due(self, done):
-        """Whether a checkpoint should follow frame ``done``."""
-        return self.path is not None and done % self.chunk == 0
+    def due(self, done, frames):
+        """Whether a checkpoint should follow frame ``done``, the last one of ``frames``."""
+        return self.path is not None and done // self.chunk > (done - frames) // self.chunk
 
     def checkpoint(self, done, sheet):
         """Save the full state; a run killed from here on resumes here, to the same bits."""

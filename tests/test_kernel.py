@@ -21,6 +21,29 @@ def test_log_and_small_exp():
     assert np.allclose(exp, np.exp(y), rtol=1e-9)
 
 
+def test_single_precision_forms_stay_single():
+    """Half the bytes buy speed only where no double literal promotes what it meets."""
+    log, small_exp, gate = kernel._log, kernel._small_exp, kernel._calcium_gate
+
+    @njit
+    def over(x, y):
+        return (
+            [log(x)(v) for v in x],
+            [small_exp(x)(v) for v in y],
+            [gate(x)(v)[1] for v in x],
+        )
+
+    x = np.geomspace(1e-7, 1e7, 2001).astype(np.float32)
+    y = np.linspace(-0.5, 0, 2001).astype(np.float32)
+    logs, exps, taus = over(x, y)
+    for signature in over.nopython_signatures:
+        assert {items.dtype.name for items in signature.return_type} == {"float32"}
+    exact = np.log(x.astype(float))
+    assert np.abs(logs - exact).max() < 1e-6
+    assert np.allclose(exps, np.exp(y.astype(float)), rtol=3e-7)
+    assert np.allclose(taus, cell.calcium_gate(x.astype(float))[1], rtol=3e-7)
+
+
 def test_interpolation_error_of_the_voltage_table():
     V = np.random.default_rng(0).uniform(-100, 60, 4000)
     V = V[np.abs(V + 40) > kernel.V_STEP]  # h and j jump there, in the equations themselves

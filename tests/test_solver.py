@@ -1,5 +1,7 @@
 """The time loop: threads, restarts, refusals."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -193,6 +195,34 @@ def test_protocols():
         cep.Stimulus(0.0, ~cep.region.everywhere(SHEET))
     with pytest.raises(ValueError, match="beats=0"):
         cep.pacing.periodic(500.0, 0, CORNER)
+
+
+def test_ramp_and_cross_field():
+    ramp = cep.pacing.ramp(500.0, 300.0, 5, CORNER)
+    assert np.allclose(np.diff(ramp.times), np.linspace(500, 300, 4))
+    cross = cep.pacing.cross_field(SHEET, 180.0)
+    assert cross.times.tolist() == [0.0, 180.0]
+    strip, quarter = (s.region.values for s in cross.stimuli)
+    assert strip[:, :4].all() and not strip[:, 5:].any()
+    assert quarter[:6, :8].all() and not quarter[7:].any() and not quarter[:, 8:].any()
+    with pytest.raises(ValueError, match="2"):
+        cep.pacing.cross_field(cep.Tissue(10, 0.2), 180.0)
+
+
+def test_memory_is_twice_the_state_and_what_is_asked_for():
+    """The peak while a sheet is set up and stepped; frames and final state are the caller's own wish."""
+    tissue = cep.Tissue((400, 400), 0.25, 0.125)
+    protocol = cep.pacing.periodic(500.0, 1, cep.region.corner(tissue))
+    state, frame = 19 * 8 * tissue.size, 4 * 8 * tissue.size
+    run(0.1, tissue=tissue, protocol=protocol, save_every=0.1, dt=0.05)  # what loads once
+    tracemalloc.start()
+    try:
+        run(0.1, tissue=tissue, protocol=protocol, save_every=0.1, dt=0.05)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    asked = state + 2 * frame  # final state; first and last frame
+    assert peak - asked < 2.2 * state, f"{(peak - asked) / state:.2f} times the state"
 
 
 def test_what_precision_costs_over_109_beats():

@@ -97,3 +97,30 @@ def test_what_is_no_store(tmp_path):
 def test_a_folder_that_cannot_be_written():
     with pytest.raises(ValueError, match="cannot be written"):
         run("/proc/nowhere/a.zarr", 10.0)
+
+
+FULL = """
+import resource, signal, sys
+import cepkit as cep
+tissue = cep.Tissue((24, 24), spacing=10 / 23, diffusivity=0.125)
+protocol = cep.pacing.periodic(500.0, 3, cep.region.corner(tissue))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    cep.simulate(tissue, protocol, 1100.0, dt=0.1, store=sys.argv[1], progress=False)
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_an_error_and_the_run_resumes(tmp_path):
+    """No file may grow over a limit, as on a full disk: the system itself refuses to write."""
+    command = [sys.executable, "-c", FULL, str(tmp_path / "run.zarr")]
+    refused = subprocess.run([*command, "200000"], capture_output=True, text=True)
+    assert "make room and call again" in refused.stdout, refused.stderr
+    assert not (tmp_path / "run.zarr").exists()
+    assert not subprocess.run([*command, str(2**40)], capture_output=True, text=True, check=True).stdout
+    tissue = cep.Tissue((24, 24), spacing=10 / 23, diffusivity=0.125)
+    protocol = cep.pacing.periodic(500.0, 3, cep.region.corner(tissue))
+    whole = cep.simulate(tissue, protocol, 1100.0, dt=0.1, progress=False)
+    assert np.array_equal(cep.open_trajectory(tmp_path / "run.zarr").Vm, whole.Vm)

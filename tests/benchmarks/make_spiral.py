@@ -19,10 +19,7 @@ SIDE, SPACING, S2, DURATION, EVERY = 120, 0.5, 180.0, 800.0, 5.0
 CHANGES = {"gCaL": 0.2, "gKr": 4.0, "gKs": 4.0}  # times normal
 
 tissue = cep.Tissue((SIDE, SIDE), SPACING, 0.125)
-half = tissue.extent[0] / 2
-edge = cep.region.box(tissue, x=(0, 1.5))
-quarter = cep.region.box(tissue, x=(0, half), y=(0, half))
-protocol = cep.pacing.periodic(1000.0, 1, edge) + cep.pacing.periodic(1000.0, 1, quarter, start=S2)
+protocol = cep.pacing.cross_field(tissue, S2)
 normal = cep.cell.Conductances()
 parameters = {name: factor * getattr(normal, name) for name, factor in CHANGES.items()}
 

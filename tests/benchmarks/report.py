@@ -1,10 +1,16 @@
-"""The table of ``make bench``: one row a benchmark, with the machine it ran on."""
+"""The table of ``make bench``: one row a benchmark, with the machine it ran on.
+
+With ``--keep`` it is also written to ``data/speed.json``, which chapter 2 shows.
+"""
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+
+from cepkit.store import replace_file, source_hash
 
 record = json.loads(Path(sys.argv[1]).read_text())
 rows = []
@@ -28,3 +34,14 @@ machine = record["machine_info"]
 cpu = machine["cpu"]
 print(f"\n{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count', '?')} processors")
 print(f"Python {machine['python_version']}, {record['datetime']}")
+if "--keep" in sys.argv:
+    kept = {
+        "what": "wall time on all processors: membrane, diffusion, recording each ms; medians",
+        "rows": json.loads(table.to_json(orient="records")),
+        "machine": f"{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count', '?')} processors",
+        "python": machine["python_version"],
+        "versions": {p: version(p) for p in ("cepkit", "numpy", "numba", "llvmlite")},
+        "solver": source_hash("cell", "kernel", "tissue", "solver"),
+        "date": record["datetime"][:10],
+    }
+    replace_file(Path(__file__).parents[2] / "data" / "speed.json", (json.dumps(kept, indent=1) + "\n").encode())

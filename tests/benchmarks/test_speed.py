@@ -28,9 +28,12 @@ def sheet(nodes, duration, **kwargs):
     [
         (24, 500.0, "float64"),
         (24, 500.0, "mixed"),
+        (64, 100.0, "float64"),
+        (128, 50.0, "float64"),
         (256, 20.0, "float64"),
         (256, 20.0, "mixed"),
-        (1024, 2.0, "float64"),
+        (512, 6.0, "float64"),
+        (1024, 4.0, "float64"),
     ],
 )
 def test_fixed_step(benchmark, nodes, duration, dtype):
@@ -40,7 +43,7 @@ def test_fixed_step(benchmark, nodes, duration, dtype):
 
 
 def test_adaptive_beat(benchmark):
-    benchmark.pedantic(sheet, (24, 500.0), {"dt": "adaptive"}, rounds=5, warmup_rounds=1)
+    benchmark.pedantic(sheet, (24, 500.0), {"dt": "adaptive"}, rounds=21, warmup_rounds=1)
     beat = benchmark.stats.stats.median * 1000
     benchmark.extra_info |= {"code": "cepkit", "nodes": 24, "dtype": "float64", "ms per adaptive beat": round(beat, 1)}
 

@@ -1,0 +1,64 @@
+"""Make data/scorecards/ablation.json: the paced network with one ingredient left out, some minutes.
+
+python tests/benchmarks/make_ablation.py
+"""
+
+import dataclasses
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from cepkit import benchmark, tracks
+from cepkit.store import replace_file, source_hash
+from cepkit.surrogates.paced import Paced
+
+VARIANTS = {
+    "as it is": {},
+    "no noise": {"noise": 0.0},
+    "no state of the node": {"without": ["state"]},
+    "no rhythm before the last interval": {"without": ["rhythm"]},
+    "no shape of the wave": {"without": ["wave"]},
+}
+UPDATES = 4000  # a quarter of the kept model's: enough to tell what matters
+TESTS = ["cl400", "s1s2", "site"]
+
+
+def jumping(track):
+    """The track with training runs in which every interval is drawn anew."""
+    size = tracks.SIZES["laptop"]
+    rng = np.random.default_rng(2007)
+    pairs = []
+    for k in range(size.train):
+        durations = size.prelude, size.train_ms / (2 if k % 10 == 9 else 1)
+        seeds = rng.integers(1 << 30, size=2)
+        pairs.append([tracks.random_pacing(track.tissue, ms, int(seed), wander=0.0)
+                      for ms, seed in zip(durations, seeds, strict=True)])  # fmt: skip
+    return dataclasses.replace(track, train=dataclasses.replace(track.train, pairs=pairs, kind="train-jumping"))
+
+
+track = benchmark.make_track("paced", "laptop")
+rows = []
+for variant, data, changes in [
+    *((variant, track, changes) for variant, changes in VARIANTS.items()),
+    ("every interval drawn anew", jumping(track), {}),
+]:
+    model = benchmark.fit(Paced(updates=UPDATES, **changes), data)
+    table = benchmark.evaluate(model, track, TESTS)
+    for test in TESTS:
+        part = table[table.test == test]
+        errors = {r.variable: r.value for r in part[part.metric == "z_mse"].itertuples()}
+        errors |= {r.metric: r.value for r in part[part.metric.isin(["activation_error", "apd90_error"])].itertuples()}
+        rows.append({"variant": variant, "test": test, **{k: float(f"{v:.4g}") for k, v in errors.items()}})
+        print(rows[-1], flush=True)
+record = {
+    "what": f"medians over starts, one seed each, {UPDATES} updates",
+    "rows": rows,
+    "settings": VARIANTS,
+    "data": track.card["made by"],
+    "source": source_hash("surrogates/paced", "surrogates/event_sheet"),
+    "versions": {p: version(p) for p in ("cepkit", "numpy", "torch")},
+}
+file = Path(__file__).parents[2] / "data" / "scorecards" / "ablation.json"
+replace_file(file, (json.dumps(record, indent=1) + "\n").encode())
