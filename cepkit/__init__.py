@@ -23,8 +23,8 @@ _LAZY = {
     "get_profile": "profiles",
 }
 _ROOMS = {
-    "cell", "dataset", "figures", "forecast", "measure", "profiles", "scores", "solver", "store",
-    "surrogates", "training", "widgets",
+    "benchmark", "cell", "dataset", "events", "figures", "forecast", "measure", "profiles", "scores", "solver", "store",
+    "surrogates", "tracks", "training", "widgets",
 }  # fmt: skip
 
 

@@ -1,18 +1,24 @@
 """Command line: ``python -m cepkit generate|train|evaluate --profile laptop``."""
 
 import argparse
+import json
 import sys
 
-from .profiles import PROFILES, get_profile
+from .profiles import PROFILES
 
 
-def generate(profile):
-    """Make the golden standard, or find it made."""
-    from .store import golden_standard
+def generate(profile, track="fixed"):
+    """Make the data of a track, or find them made, and write their card."""
+    from . import benchmark
+    from .store import data_folder, replace_file
 
-    golden = golden_standard(profile)
-    print(f"golden standard: {golden.sizes['time']} frames, data hash {golden.attrs['data_hash']}")
-    return golden
+    card = benchmark.make_track(track, profile).data_card()
+    for name, part in card["parts"].items():
+        print(f"{name}: {sum(part['frames'])} frames in {part['runs']} runs, hashes {' '.join(part['data_hash'])}")
+    file = data_folder() / "cards" / f"{track}-{profile}.json"
+    replace_file(file, (json.dumps(card, indent=1) + "\n").encode())
+    print(file)
+    return card
 
 
 def train(profile):
@@ -22,31 +28,26 @@ def train(profile):
     return [trained(name, profile) for name in ("lstm", "neural_ode")]
 
 
-def evaluate(profile):
-    """Run all models free from the same histories of the test part and print the medians of their scores."""
-    from . import surrogates
-    from .dataset import Scaling, split
-    from .forecast import clock, draw_starts, histories
-    from .scores import score
+def evaluate(profile, track="fixed", model=None, seeds=None):
+    """Run models free from the same histories of a track's tests and print their scores."""
+    from . import benchmark
 
-    size = get_profile(profile)
-    past, test = split(generate(profile), size.fraction)
-    models = [surrogates.make(name).fit(past) for name in ("persistence", "last_beat", "climatology")]
-    for name in ("lstm", "neural_ode"):
-        try:
-            models.append(surrogates.load(name, run=profile))
-        except ValueError:
-            models.append(surrogates.load(name))
-        print(f"{name}: {models[-1].summary()}")
-    starts = draw_starts(test, size.starts, size.warmup, size.steps, size.seed)
-    given = histories(test, starts, size.warmup)
-    forecasts = {model.name: model.rollout(given, size.steps) for model in models}
-    table = score(forecasts, test, Scaling.fit(past)).median("start")
-    table["ms"] = ("model", [clock(model, given.isel(start=[0]), size.steps)["median"] for model in models])
-    print(f"\nprofile {profile}: medians over {size.starts} starts, {size.warmup} frames given, {size.steps} forecast")
-    for name in ("mse_published", "z_mse", "rmse"):
-        print(f"\n{name}\n{table[name].to_pandas().to_string(float_format='{:.4g}'.format)}")
-    print(f"\ntime of one forecast [ms]\n{table.ms.to_pandas().to_string(float_format='{:.1f}'.format)}")
+    names = benchmark.ENTRANTS if model is None else model
+    table = benchmark.scorecard(benchmark.make_track(track, profile), names, seeds)
+    print(f"\ntrack {track}, profile {profile}: medians over starts; the whole table, intervals included, is in")
+    print(benchmark.record(table, track, profile, model))
+    for metric, variables in (("z_mse", ("Vm", "Cai", "CaSR", "CaSS")), ("mse_published", ("Vm",))):
+        for variable in variables:
+            part = benchmark.pivot(table, metric, variable)
+            print(f"\n{metric} {variable}\n{part.to_string(float_format='{:.3g}'.format, na_rep='-')}")
+    for metric in ("activation_error", "apd90_error", "missed", "spurious"):
+        part = benchmark.pivot(table, metric, "")
+        print(f"\n{metric}\n{part.to_string(float_format='{:.3g}'.format, na_rep='-')}")
+    price = table[table.test == "cost"].pivot(index="model", columns="metric", values="value")
+    if len(price):
+        print(f"\ncost: beats in ms, training in s\n{price.to_string(float_format='{:.4g}'.format, na_rep='-')}")
+    for row in table[table.metric.str.startswith("failed")].itertuples():
+        print(f"{row.model}: {row.metric}")
     return table
 
 
@@ -58,9 +59,18 @@ def main(arguments=None):
         one = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         one.add_argument("--profile", default="laptop", choices=list(PROFILES), help="size of the run (laptop)")
         one.set_defaults(run=command)
-    options = parser.parse_args(arguments)
+        if command in (generate, evaluate):
+            one.add_argument("--track", default="fixed", choices=("fixed", "paced", "cell"), help="the data (fixed)")
+        if command is evaluate:
+            one.add_argument("--seeds", type=int, help="trainings of each model (1; on the track paced 5 of some)")
+            one.add_argument(
+                "--model", action="append", metavar="NAME", help="one row only: a name, or mypackage.module:MyModel"
+            )
+    options = vars(parser.parse_args(arguments))
+    command = options.pop("run")
+    options.pop("command")
     try:
-        options.run(options.profile)
+        command(**options)
     except ValueError as error:
         sys.exit(f"cepkit: {error}")
 

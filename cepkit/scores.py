@@ -1,8 +1,14 @@
-"""Every metric: squared errors are averaged over the nodes once, and the metrics follow from them."""
+"""Every metric: squared errors are averaged over the nodes once, and the metrics follow from them.
+
+:func:`score` serves a few forecasts side by side; :func:`case_scores` takes one forecast through
+everything that the benchmark asks for, and :func:`interval_of` says how sure a median is.
+"""
 
 import numpy as np
 import xarray as xr
+from numba import njit
 
+from . import events
 from .dataset import VARIABLES
 from .forecast import futures
 
@@ -88,3 +94,150 @@ def rescale(series):
     low, high = series.min(over), series.max(over)
     width = (high - low).where(high > low, 1.0)
     return (2 * (series - low) / width - 1).where(high > low, 0.0)
+
+
+# ---- the benchmark's -----------------------------------------------------------------------------------
+
+
+def case_scores(forecast, truth, std, interval):
+    """Scores of one start.
+
+    Parameters
+    ----------
+    forecast, truth : torch.Tensor, shape (steps, N_in)
+        Physical units.
+    std : array, shape (4,)
+        Standard deviations of the training part.
+    interval : float
+        [ms]
+
+    Returns
+    -------
+    dict
+        (variable, metric) -> value; the variable is "" for what belongs to no single one.
+    """
+    F, T = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
+    squared, own_range, spread = _tally(F, T)
+    mse = squared.mean(0)
+    out = {}
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for k, v in enumerate(VARIABLES):
+            out[v, "z_mse"] = mse[k] / std[k] ** 2
+            out[v, "rmse"] = np.sqrt(mse[k])
+            out[v, "vrmse"] = np.sqrt(mse[k] / max(spread[k], 1e-30))
+            out[v, "mse_published"] = own_range[k]
+            out[v, "valid_time"] = valid_time(np.sqrt(squared[:, k]) / std[k], interval)
+        Vm, Cai = ((F[..., k].astype(np.float64), T[..., k].astype(np.float64)) for k in (0, 1))
+        out["Vm", "correlation_time"] = correlation_time(*Vm, interval)
+        physical = events.compare((Vm[1], Cai[1]), (Vm[0], Cai[0]), interval)
+    return out | {("", name): value for name, value in physical.items()}
+
+
+@njit(cache=True, nogil=True)
+def _tally(F, T):
+    """Sums over a forecast and its truth, both (steps, N, variables), in one go.
+
+    Returns
+    -------
+    squared : array, shape (steps, variables)
+        Squared errors, means over the nodes.
+    own_range : array, shape (variables,)
+        Mean squared error after each series was taken to [-1, 1] by its own range (0 where it has none).
+    spread : array, shape (variables,)
+        Variance of the truth.
+    """
+    steps, nodes, count = F.shape
+    squared, total, low, high = np.zeros((steps, count)), np.zeros(count), np.zeros((2, count)), np.zeros((2, count))
+    low += np.inf
+    high -= np.inf
+    for k in range(steps):
+        for n in range(nodes):
+            for v in range(count):
+                f, t = np.float64(F[k, n, v]), np.float64(T[k, n, v])
+                squared[k, v] += (f - t) * (f - t) / nodes
+                total[v] += t
+                low[0, v], high[0, v] = min(low[0, v], f), max(high[0, v], f)
+                low[1, v], high[1, v] = min(low[1, v], t), max(high[1, v], t)
+    mean = total / (steps * nodes)
+    gain = np.zeros((2, count))
+    for j in range(2):
+        for v in range(count):
+            if high[j, v] > low[j, v]:
+                gain[j, v] = 2 / (high[j, v] - low[j, v])
+    own_range, spread = np.zeros(count), np.zeros(count)
+    for k in range(steps):
+        for n in range(nodes):
+            for v in range(count):
+                f = gain[0, v] * (F[k, n, v] - low[0, v]) - (1.0 if gain[0, v] > 0 else 0.0)
+                t = gain[1, v] * (T[k, n, v] - low[1, v]) - (1.0 if gain[1, v] > 0 else 0.0)
+                own_range[v] += (f - t) ** 2
+                spread[v] += (T[k, n, v] - mean[v]) ** 2
+    return squared, own_range / (steps * nodes), spread / (steps * nodes)
+
+
+def valid_time(error, interval, tolerance=0.4):
+    """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``.
+
+    Examples
+    --------
+    >>> float(valid_time(np.arange(10.0) / 10, interval=5.0))
+    25.0
+    """
+    wrong = np.flatnonzero(~(np.asarray(error) < tolerance))
+    return (wrong[0] + 1 if len(wrong) else len(error)) * interval
+
+
+def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
+    """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
+
+    Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
+    """
+    n = round(window / interval)
+    for k in range(0, len(truth) - n + 1, n):
+        a, b = forecast[k : k + n].ravel(), truth[k : k + n].ravel()
+        if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
+            return k * interval
+    return len(truth) * interval
+
+
+def interval_of(values, runs, seeds=None, draws=1000, seed=0):
+    """Median over starts (and seeds), and the middle 95 % of it over a bootstrap.
+
+    Starts of one run are alike, and so are forecasts of one training: whole runs and whole seeds
+    are drawn, then starts within each.
+
+    Parameters
+    ----------
+    values, runs, seeds : array, shape (cases,)
+        A value, the run that it was started in, and the training of the model that made it.
+
+    Returns
+    -------
+    median, low, high : float
+        NaN if there is no value.
+    """
+    values, runs = np.asarray(values, float), np.asarray(runs)
+    seeds = np.zeros(len(values), int) if seeds is None else np.asarray(seeds)
+    keep = ~np.isnan(values)
+    values, (own_run, R), (own_seed, S) = values[keep], *(_numbered(x[keep]) for x in (runs, seeds))
+    if not len(values):
+        return (np.nan,) * 3
+    groups = {(s, r): values[(own_seed == s) & (own_run == r)] for s in range(S) for r in range(R)}
+    sizes = np.array([[len(groups[s, r]) for r in range(R)] for s in range(S)])
+    table = np.full((S, R, sizes.max()), np.nan)
+    for (s, r), group in groups.items():
+        table[s, r, : len(group)] = group
+    rng = np.random.default_rng(seed)
+    s = rng.integers(S, size=(draws, S, 1, 1))
+    r = rng.integers(R, size=(draws, 1, R, 1))
+    k = rng.random((draws, S, R, table.shape[2])) * sizes[s, r]
+    slots = np.arange(table.shape[2]) < sizes[s, r]
+    picked = np.where(slots, table[s, r, k.astype(int)], np.nan)
+    medians = np.nanmedian(picked.reshape(draws, -1), axis=1)
+    return float(np.median(values)), *(float(q) for q in np.nanquantile(medians, [0.025, 0.975]))
+
+
+def _numbered(labels):
+    """Labels as numbers from 0, and how many there are."""
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers, len(names)

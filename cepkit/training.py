@@ -48,7 +48,7 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
     adam = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, N_ep * updates) if decay else None
     run = {"network": network, "adam": adam, "schedule": schedule}
-    history = _resume(checkpoint, run)
+    history = resume(checkpoint, run)
     bar = {"total": N_ep * updates, "initial": len(history) * updates, "desc": "training", "mininterval": 1}
     if not progress:
         bar["disable"] = True  # left out otherwise, so that TQDM_DISABLE is obeyed
@@ -68,16 +68,16 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
                 adam.step()
                 if schedule:
                     schedule.step()
-                total += _finite(L, epoch=i, update=j)
+                total += finite(L, epoch=i, update=j)
                 bar.update()
                 bar.set_postfix_str(f"epoch {i + 1}/{N_ep}, loss {total / (j + 1):.2e}")
             seconds = time.perf_counter() - began
             history.append({"epoch": i + 1, "loss": total / updates, "updates": updates, "seconds": round(seconds, 2)})
-            _keep(checkpoint, run, history)
+            keep(checkpoint, run, history)
     return history
 
 
-def _finite(L, epoch, update):
+def finite(L, epoch, update):
     """The loss as a number, or a clear end."""
     L = L.item()
     if L != L or L in (float("inf"), float("-inf")):
@@ -88,7 +88,8 @@ def _finite(L, epoch, update):
     return L
 
 
-def _keep(checkpoint, run, history):
+def keep(checkpoint, run, history):
+    """Write the state of a training, dict of parts with a ``state_dict``, and its history: whole or not at all."""
     if checkpoint is None:
         return
     checkpoint = Path(checkpoint)
@@ -99,7 +100,8 @@ def _keep(checkpoint, run, history):
     os.replace(partial, checkpoint)
 
 
-def _resume(checkpoint, run):
+def resume(checkpoint, run):
+    """Take up the state that :func:`keep` wrote, if there is one, and return its history."""
     if checkpoint is None or not Path(checkpoint).exists():
         return []
     try:

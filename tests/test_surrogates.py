@@ -478,7 +478,7 @@ def test_the_clock_counts_only_rollouts(trajectory):
     model = surrogates.make("persistence").fit(trajectory)
     calls = []
     roll = model.rollout
-    model.rollout = lambda history, steps: calls.append(steps) or roll(history, steps)
+    model.rollout = lambda history, steps, stimulus: calls.append(steps) or roll(history, steps, stimulus)
     result = forecast.clock(model, trajectory.isel(time=slice(0, 5)), 30, repeats=3)
     assert calls == [30] * 4
     assert 0 < result["fastest"] <= result["median"] <= result["slowest"]

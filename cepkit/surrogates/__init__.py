@@ -6,13 +6,29 @@ from pathlib import Path
 from ..store import data_folder, replace_file
 from .base import Surrogate, read_card, sha256
 from .baselines import Climatology, LastBeat, Persistence
+from .conv_lstm import ConvLSTM
+from .dmd_control import DMDControl
+from .latent_dynamics import LatentDynamics
 from .lstm import LSTM
+from .lstm_stimulus import LSTMStimulus
 from .neural_ode import NeuralODE
+from .neural_ode_stimulus import NeuralODEStimulus
+from .paced import Paced
+from .physics_augmented import PhysicsAugmented
+from .pod_galerkin import PODDEIM, PODGalerkin
+from .pod_regression import PODRegression
+from .replay import LastResponse, MeanResponse, NearestBeat
+from .reservoirs import ESN, NVAR
+from .solver_coarse import SolverCoarse
 
-__all__ = ["LSTM", "Climatology", "LastBeat", "NeuralODE", "Persistence", "Surrogate", "keep", "load", "make",
-           "read_card", "registry"]  # fmt: skip
+__all__ = ["LastResponse", "MeanResponse", "Surrogate", "keep", "kept", "load", "make", "read_card", "registry"]
 
-registry = {kind.name: kind for kind in (Persistence, LastBeat, Climatology, LSTM, NeuralODE)}
+_METHODS = (
+    Persistence, LastBeat, Climatology, NearestBeat, PODGalerkin, PODDEIM, PODRegression, LatentDynamics,
+    PhysicsAugmented, NeuralODE, NeuralODEStimulus, LSTM, LSTMStimulus, ESN, NVAR, ConvLSTM, DMDControl, SolverCoarse,
+    Paced,
+)  # fmt: skip
+registry = {kind.name: kind for kind in _METHODS}
 
 
 def canonical(name):
@@ -57,9 +73,12 @@ def load(name, run=None):
     Surrogate
     """
     known = str(name).replace("-", "_")
-    if known not in registry and not Path(name).exists():
+    if known not in registry and not Path(name).exists() and str(name) not in kept():
         raise ValueError(f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)}")
-    if Path(name).exists() and known not in registry:
+    if run is None and str(name) in kept():  # such as "paced-esn"
+        verify(str(name))
+        path = kept_folder() / "models" / str(name)
+    elif Path(name).exists() and known not in registry:
         path = Path(name)
     elif run is not None:
         path = data_folder() / "runs" / run / known
@@ -116,11 +135,19 @@ def verify(name):
                 raise ValueError(f"{path} is damaged: its SHA-256 is not that of MANIFEST.json; get it back from git")
 
 
-def keep(model):
-    """Put a trained surrogate among the artefacts that are committed, and note its files in the manifest."""
-    folder = kept_folder() / "models" / model.name
+def keep(model, name=None):
+    """Put a trained surrogate among the artefacts that are committed, and note its files in the manifest.
+
+    Parameters
+    ----------
+    model : Surrogate
+    name : str, optional
+        To load it by, such as "paced-esn"; default: the model's own.
+    """
+    name = name or model.name
+    folder = kept_folder() / "models" / name
     model.save(folder)
-    manifest = {file: sha for file, sha in _manifest().items() if not file.startswith(f"models/{model.name}/")}
+    manifest = {file: sha for file, sha in _manifest().items() if not file.startswith(f"models/{name}/")}
     for path in sorted(folder.iterdir()):
         manifest[path.relative_to(kept_folder()).as_posix()] = sha256(path)
     replace_file(kept_folder() / "MANIFEST.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())

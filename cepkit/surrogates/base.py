@@ -36,6 +36,8 @@ class Surrogate:
 
     name = None
     trains = False  # whether fit takes minutes rather than moments
+    sources = ()  # further modules of the package that decide on its forecasts
+    reads_stimulus = False  # then ``_fit`` and ``_rollout`` are handed the stimulus as well
 
     def __init__(self):
         self.configuration = {}
@@ -46,10 +48,16 @@ class Surrogate:
 
     # ---- what a method provides -------------------------------------------------------------------
     def _fit(self, pieces, **options):
-        """Learn from a list of trajectories (xr.Dataset)."""
+        """Learn from a list of trajectories (xr.Dataset).
+
+        A model that reads the stimulus is also handed ``stimuli``, a tensor (time, N) for each.
+        """
 
     def _rollout(self, X, start, steps):
         """Forecast from histories alone.
+
+        A model that reads the stimulus is also handed ``stimulus``, shape (start, time + steps, N):
+        row k is the mean current between frame k and the next.
 
         Parameters
         ----------
@@ -73,13 +81,16 @@ class Surrogate:
         """Take back what ``_tensors`` gave."""
 
     # ---- what a user calls ------------------------------------------------------------------------
-    def fit(self, trajectories, **options):
+    def fit(self, trajectories, stimulus=None, **options):
         """Learn from one trajectory or a list of them.
 
         Parameters
         ----------
         trajectories : xr.Dataset or list of xr.Dataset
             Dims (time, y, x); all on one grid, evenly spaced in time.
+        stimulus : xr.DataArray or list of xr.DataArray, optional
+            The stimulus current of each trajectory at its own times; see
+            :func:`cepkit.stimulus_field`.  Models that read the stimulus need it.
 
         Returns
         -------
@@ -101,8 +112,25 @@ class Surrogate:
         self.card = {"data": {k: first.attrs[k] for k in ("hash", "data_hash", "profile") if k in first.attrs}}
         self.card["data"] |= {"frames": sum(p.sizes["time"] for p in pieces), "trajectories": len(pieces)}
         self.card["data"] |= {"from": float(first.time[0]), "to": float(pieces[-1].time[-1]), "time unit": "ms"}
+        if self.reads_stimulus:
+            options["stimuli"] = self._stimuli(pieces, stimulus)
         self._fit(pieces, **options)
         return self
+
+    def _stimuli(self, pieces, stimulus):
+        """Stimulus of each trajectory as a tensor (time, N)."""
+        if stimulus is None:
+            raise ValueError(
+                f"stimulus is missing: {self.name} answers to it; give cepkit.stimulus_field(protocol, "
+                "like=trajectory) for each trajectory"
+            )
+        fields = [stimulus] if isinstance(stimulus, xr.DataArray) else list(stimulus)
+        if len(fields) != len(pieces):
+            raise ValueError(f"stimulus holds {len(fields)} fields for {len(pieces)} trajectories; give one for each")
+        for field, piece in zip(fields, pieces, strict=True):
+            if field.sizes["time"] != piece.sizes["time"] or not np.allclose(field.time, piece.time):
+                raise ValueError("stimulus: its times are not those of its trajectory; make it with like=trajectory")
+        return [torch.from_numpy(np.asarray(field.values, np.float32)).flatten(1) for field in fields]
 
     def rollout(self, history, steps, stimulus=None):
         """Run free: forecast ``steps`` frames from a history, feeding on nothing but itself.
@@ -115,7 +143,8 @@ class Surrogate:
         steps : int
             Frames to forecast.
         stimulus : xr.DataArray, optional
-            Stimulus current on (time, y, x).  It must cover history and forecast; a model whose
+            Stimulus current on (time, y, x), or, for many starts, on (start, time, y, x) with
+            ``time`` relative as in the history.  It must cover history and forecast; a model whose
             equations have no stimulus does not use it.
 
         Returns
@@ -136,12 +165,14 @@ class Surrogate:
             )
         start = np.asarray(history.start.values, float)
         lead_time = self.interval * np.arange(1, steps + 1)
-        if stimulus is not None:
-            self._check_stimulus(stimulus, start + float(history.time[0]), start + lead_time[-1])
         X = to_tensor(history.transpose("start", "time", ...))
         if not torch.isfinite(X).all():
             raise ValueError("history holds NaN or infinite numbers; cut it from a trajectory that does not")
-        forecast = self._rollout(X, start, steps)
+        if stimulus is None and self.reads_stimulus:
+            raise ValueError(f"stimulus is missing: {self.name} answers to it, so it must cover history and forecast")
+        if stimulus is not None:
+            stimulus = self._cut_stimulus(stimulus, start, float(history.time[0]), lead_time[-1])
+        forecast = self._rollout(X, start, steps, *([stimulus] if self.reads_stimulus else []))
         out = to_dataset(
             forecast, {"start": start, "lead_time": lead_time, **self.grid}, ("start", "lead_time", *self.grid)
         )
@@ -244,13 +275,24 @@ class Surrogate:
                 f"got steps from {steps.min()} to {steps.max()} ms"
             )
 
-    def _check_stimulus(self, stimulus, first, last):
+    def _cut_stimulus(self, stimulus, start, first, last):
+        """The stimulus of each start from ``first`` to ``last`` [ms from the start], (start, time, N)."""
         times = np.asarray(stimulus.time.values, float)
-        if times[0] > first.min() or times[-1] < last.max() or not np.allclose(np.diff(times), self.interval):
+        frames = round((last - first) / self.interval) + 1
+        begin = np.zeros(len(start)) if "start" in stimulus.dims else start
+        at = np.rint((begin + first - times[0]) / self.interval).astype(int)
+        if not np.allclose(np.diff(times), self.interval) or at.min() < 0 or at.max() + frames > len(times):
             raise ValueError(
                 f"stimulus covers {times[0]} to {times[-1]} ms; history and forecast need every frame of "
-                f"{self.interval} ms from {first.min()} to {last.max()} ms"
+                f"{self.interval} ms from {begin.min() + first} to {begin.max() + last} ms"
             )
+        if "start" in stimulus.dims:
+            if not np.array_equal(stimulus.start, start):
+                raise ValueError("stimulus: its starts are not those of the history")
+            cut = stimulus.transpose("start", "time", ...).values[:, at[0] : at[0] + frames]
+        else:
+            cut = np.stack([stimulus.values[k : k + frames] for k in at])
+        return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)
 
 
 def check_fields(fields, argument):

@@ -1,0 +1,244 @@
+"""The protocol's own tests: known answers for models whose errors are known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import cepkit as cep
+from cepkit import benchmark, events
+from cepkit import scores as judge
+from cepkit.dataset import to_tensor
+from cepkit.surrogates import Surrogate
+from cepkit.surrogates.replay import onsets
+from cepkit.surrogates.solver_coarse import protocol_of
+
+
+@pytest.fixture(scope="module")
+def track():
+    """The paced track at smoke, simulated once for this module."""
+    return benchmark.make_track("paced", "smoke", progress=False)
+
+
+@pytest.fixture(scope="module")
+def beats():
+    """Two nodes that fire at 100, 600 and 1100 ms, 7 ms apart, with an APD of 250 ms: made, not simulated."""
+    t = np.arange(1500.0)[:, None]
+    V, Ca = np.full((1500, 2), -85.0), np.full((1500, 2), 1e-4)
+    for start in (100.0, 600.0, 1100.0):
+        for node, late in enumerate((0.0, 7.0)):
+            tau = t[:, 0] - start - late
+            up = np.clip(tau + 1.0, 0, 2) / 2 * 125  # through -40 mV at tau = -0.28
+            down = np.clip((tau - 200) / 100, 0, 1) * 125
+            V[:, node] += up - down
+            Ca[:, node] += 1e-3 * ((tau > 0) & (tau < 100))
+    return V, Ca
+
+
+def test_a_perfect_forecast_scores_zero(beats):
+    same = events.compare(beats, beats)
+    for name in ("activation_error", "apd90_error", "missed", "spurious", "cv_error", "phase_drift", "systolic_error"):
+        assert same[name] == 0, name
+    X = torch.from_numpy(np.stack([beats[0], *[beats[1]] * 3], -1).reshape(1500, -1)).float()
+    scores = judge.case_scores(X, X, np.ones(4), 1.0)
+    assert scores["Vm", "z_mse"] == scores["Cai", "vrmse"] == scores["CaSR", "mse_published"] == 0
+    assert scores["Vm", "valid_time"] == scores["Vm", "correlation_time"] == 1500
+
+
+def test_apd90_and_activation_of_a_made_beat(beats):
+    found = events.find(*beats, 1.0, 5)
+    assert np.allclose(found[0, :3, 0], np.array([100, 600, 1100]) - 0.28, atol=1e-6)
+    assert np.allclose(found[1, :3, 0] - found[0, :3, 0], 7.0)
+    # 12.5 mV above rest: reached 0.8 ms before the plateau begins, left 290 ms after.
+    assert np.allclose(found[:, 0, 1], 290.0 + 0.8, atol=0.01)
+    assert np.isnan(found[:, 3:, 0]).all()
+
+
+def test_a_shifted_truth_gets_exactly_its_drift(beats):
+    """Each beat 2 ms later than the one before it should be."""
+    V, Ca = (x.copy() for x in beats)
+    for k, start in enumerate((50, 550, 1050)):
+        part = slice(start, start + 450)
+        V[part], Ca[part] = np.roll(beats[0][part], 2 * k, 0), np.roll(beats[1][part], 2 * k, 0)
+    scores = events.compare(beats, (V, Ca))
+    assert scores["phase_drift"] == pytest.approx(2.0)
+    assert scores["activation_error"] == pytest.approx(2.0)
+    assert scores["apd90_error"] == pytest.approx(0, abs=1e-9)
+    assert scores["missed"] == scores["spurious"] == 0
+
+
+def test_missed_and_spurious_activations(beats):
+    V, Ca = (x.copy() for x in beats)
+    V[550:1050] = -85.0  # the second beat is left out
+    assert events.compare(beats, (V, Ca))["missed"] == pytest.approx(100 / 3)
+    assert events.compare((V, Ca), beats)["spurious"] == pytest.approx(50)
+    silence = np.full_like(V, -85.0), Ca
+    assert np.isnan(events.compare(silence, silence)["missed"])
+    assert events.compare(silence, beats)["spurious"] == 3  # a node
+
+
+def test_a_slower_wave_is_a_velocity_error(beats):
+    V, Ca = (x.copy() for x in beats)
+    V[:, 1] = np.roll(beats[0][:, 1], 7, axis=0)  # 14 ms instead of 7 from node to node
+    assert events.compare(beats, (V, Ca))["cv_error"] == pytest.approx(50)
+
+
+def test_persistence_as_computed_by_hand(track):
+    test = track.tests["cl500"]
+    table = benchmark.evaluate(benchmark.entrant("persistence", track), track, ["cl500"], progress=False)
+    truth, (history, _) = test.truth(), test.given()
+    squared = ((truth.Cai - history.Cai.isel(time=-1)) ** 2).mean(("lead_time", "y", "x"))
+    std = np.concatenate([run.Cai.values[::5].ravel() for run in track.train.runs]).std(dtype=np.float64)
+    by_hand = float((squared / std**2).median())
+    row = table[(table.metric == "z_mse") & (table.variable == "Cai")]
+    assert float(row.value.iloc[0]) == pytest.approx(by_hand, rel=1e-3)
+    assert float(row.low.iloc[0]) <= by_hand <= float(row.high.iloc[0])
+
+
+class Oracle(Surrogate):
+    """Tries to peek: all that it is handed is the history, and that holds no frame after the start."""
+
+    name = "oracle"
+    seen = None
+
+    def _rollout(self, X, start, steps):
+        Oracle.seen = X
+        return X[:, -1:].expand(-1, steps, -1)
+
+
+def test_nobody_sees_the_future(track):
+    test = track.tests["s1s2"]
+    history, stimulus = test.given()
+    Oracle().fit(track.train.runs).rollout(history, test.steps, stimulus=stimulus)
+    assert Oracle.seen.shape[1] == test.warmup
+    first = to_tensor(test.truth().isel(lead_time=0))
+    run, start = test.runs[0], test.starts[0][0]
+    assert torch.equal(Oracle.seen[0, -1], to_tensor(run.sel(time=start).load()))
+    assert not torch.equal(Oracle.seen[0, -1], first[0])
+    assert "lead_time" not in history.dims and float(history.time.max()) == 0
+
+
+def test_the_stimulus_of_a_case_is_that_of_its_run(track):
+    test = track.tests["two_sites"]
+    _, stimulus = test.given()
+    whole = cep.stimulus_field(test.protocols[0], like=test.runs[0])
+    for k, start in enumerate(test.starts[0]):
+        own = whole.sel(time=slice(start - test.warmup + 1, start + test.steps))
+        assert np.array_equal(stimulus.isel(start=k), own)
+    assert stimulus.time.values[0] == 1 - test.warmup and stimulus.time.values[-1] == test.steps
+    back = protocol_of(torch.from_numpy(own.values).flatten(1), track.tissue, 1.0)
+    again = cep.stimulus_field(back, like=own.assign_coords(time=np.arange(own.sizes["time"], dtype=float)))
+    assert np.array_equal(again, own.values)
+
+
+def test_a_model_that_reads_the_stimulus_must_get_it(track):
+    model = benchmark.entrant("nearest_beat", track)
+    history, stimulus = track.tests["cl500"].given()
+    with pytest.raises(ValueError, match="stimulus is missing"):
+        model.rollout(history, 50)
+    with pytest.raises(ValueError, match="stimulus covers"):
+        model.rollout(history, 50, stimulus=stimulus.isel(time=slice(0, 120)))
+    with pytest.raises(ValueError, match="stimulus is missing"):
+        cep.surrogates.NearestBeat().fit(track.train.runs)
+
+
+def test_protocols_keep_their_promises():
+    """At laptop: no training site in the hole, no interval under 300 ms, and the tests are what they say."""
+    track = benchmark.make_track("paced", "laptop")
+    hole = cep.region.box(track.tissue, x=(9.5 * 10 / 23, 13.5 * 10 / 23), y=(9.5 * 10 / 23, 13.5 * 10 / 23))
+    for protocol in track.train.protocols + track.validation.protocols:
+        times = np.unique([s.start for s in protocol.stimuli])
+        assert np.diff(times).min() >= 300
+        for s in protocol.stimuli:
+            rows, columns = np.nonzero(s.region.values)
+            assert not (9.5 < rows.mean() < 13.5 and 9.5 < columns.mean() < 13.5)
+    assert all((s.region & hole).any() for s in track.tests["site"].protocols[0].stimuli)
+    assert {float(np.diff(p.times).min()) for p in track.tests["s1s2"].protocols} == {300.0, 360.0, 420.0, 480.0}
+    assert not track.tests["rest"].protocols[0].stimuli
+    assert sum(len(s) for s in track.tests["cl400"].starts) == 20
+
+
+def test_the_coarse_solver_is_the_solver(track):
+    """From a full history at rest, with the same step, it stays as close as its unknown gates allow."""
+    test = track.tests["rest"]
+    model = benchmark.entrant("solver_coarse", track)
+    history, stimulus = test.given()
+    out = model.rollout(history, 100, stimulus=stimulus)
+    truth = test.truth().isel(lead_time=slice(0, 100))
+    assert float(abs(out.Vm - truth.Vm).max()) < 1.0
+
+
+def test_onsets():
+    stimulus = torch.zeros(10, 3)
+    stimulus[0, 1] = stimulus[4, 0] = stimulus[5, 0] = stimulus[8, 2] = -52.0
+    assert onsets(stimulus).tolist() == [0, 4, 8]
+
+
+def test_intervals_of_the_median():
+    assert judge.interval_of([np.nan, np.nan], [0, 1]) == pytest.approx((np.nan,) * 3, nan_ok=True)
+    median, low, high = judge.interval_of([1.0] * 8, [0, 0, 1, 1, 2, 2, 3, 3])
+    assert median == low == high == 1
+    values = np.arange(40.0)
+    median, low, high = judge.interval_of(values, values // 10)
+    assert median == 19.5 and low < 12 and high > 27  # four runs are few, and it says so
+    # Two trainings that disagree widen an interval which more starts of either cannot narrow.
+    _, low, high = judge.interval_of([1.0] * 20 + [3.0] * 20, np.tile([0, 1], 20), [0] * 20 + [1] * 20)
+    assert (low, high) == (1, 3)
+
+
+def test_a_model_from_outside_enters(track, tmp_path, monkeypatch, capsys):
+    (tmp_path / "outside.py").write_text(
+        "from cepkit.surrogates import Surrogate\n"
+        "class Mean(Surrogate):\n"
+        "    name = 'mean'\n"
+        "    def _fit(self, pieces):\n"
+        "        from cepkit.dataset import to_tensor\n"
+        "        self.mean = to_tensor(pieces[0]).mean(0)\n"
+        "    def _rollout(self, X, start, steps):\n"
+        "        return self.mean.expand(len(X), steps, -1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path / "data"))
+    from cepkit.__main__ import main
+
+    main(["evaluate", "--track", "cell", "--profile", "smoke", "--model", "outside:Mean"])
+    assert "outside:Mean" in capsys.readouterr().out
+    (file,) = (tmp_path / "data" / "scorecards").glob("*.json")
+    assert "z_mse" in file.read_text()
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="fixed, paced, cell"):
+        benchmark.make_track("other")
+    with pytest.raises(ValueError, match="profile"):
+        benchmark.make_track("paced", "huge")
+    with pytest.raises(ValueError, match="no scorecard"):
+        benchmark.kept_scorecard("paced", "nothing")
+
+
+@pytest.mark.parametrize("name", ["paced", "cell"])
+def test_the_kept_card_is_that_of_todays_track(name):
+    """The card names the part by its hash: another protocol or another solver makes another one."""
+    card = json.loads(cep.store.kept(f"cards/{name}-laptop.json").read_text())
+    track = benchmark.make_track(name, "laptop")
+    assert card["made by"] == track.train.path.name
+    assert set(card["parts"]) == {"train", "validation", *track.tests}
+    assert card["parts"]["train"]["stimuli"] == [len(p.stimuli) for p in track.train.protocols]
+    assert all(len(set(part["data_hash"])) == part["runs"] for part in card["parts"].values() if part["runs"] > 1)
+
+
+def test_the_sample_is_a_piece_of_the_track(track):
+    """Solved again from the same stimuli, it is the same but for the rest from which it starts."""
+    sample = cep.tracks.sample()
+    assert (
+        sample.attrs["data_hash"]
+        in json.loads(cep.store.kept("cards/paced-laptop.json").read_text())["parts"]["s1s2"]["data_hash"]
+    )
+    protocol = benchmark.make_track("paced", "laptop").tests["s1s2"].protocols[1]
+    inside = [s for s in protocol.stimuli if s.start < 2400]
+    run = cep.simulate(track.tissue, cep.Protocol(inside), 2400.0, progress=False)
+    again = run.sel(time=sample.time[sample.time <= 2400])
+    error = abs(again.Vm - sample.Vm.sel(time=again.time))
+    assert float(error.mean()) < 3.0  # mV
+    assert np.isfinite(sample.to_dataarray()).all()
