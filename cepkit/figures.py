@@ -23,6 +23,20 @@ MODELS = {
     "persistence": ("persistence", "#999999", ":"),
     "last_beat": ("copy last beat", "#882255", "--"),
     "climatology": ("climatology", "#117733", "-."),
+    "nearest_beat": ("nearest beat", "#AA4499", "--"),
+    "pod_galerkin": ("POD-Galerkin", "#332288", "-"),
+    "pod_deim": ("POD-DEIM", "#6699CC", "-"),
+    "pod_regression": ("POD regression", "#44AA99", "-"),
+    "latent_dynamics": ("latent dynamics", "#D55E00", "-"),
+    "physics_augmented": ("physics plus correction", "#999933", "-"),
+    "neural_ode_stimulus": ("Neural ODE with stimulus", "#0072B2", "-"),
+    "lstm_stimulus": ("LSTM with stimulus", "#CC6600", "-"),
+    "esn": ("echo state network", "#CC79A7", "-"),
+    "nvar": ("NVAR", "#AA7744", "-"),
+    "conv_lstm": ("ConvLSTM", "#661100", "-"),
+    "dmd_control": ("DMD with control", "#777777", "-"),
+    "solver_coarse": ("coarse solver", "#555555", "-."),
+    "paced": ("paced network", "#009E73", "-"),
 }
 #: A perceptually uniform map for each kind of quantity.
 MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time": "cividis", "error": "inferno"}
@@ -265,9 +279,7 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
     -------
     matplotlib.figure.Figure
     """
-    fig, axes = new(
-        len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row"
-    )
+    fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
     for column, (title, models) in zip(axes.T, columns.items(), strict=True):
         for ax, name in zip(column, variables, strict=True):
             for key, series in models.items():
@@ -316,3 +328,134 @@ def error_by_lead(errors, reference=1.0, x="lead_time"):
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return done(fig)
+
+
+# ---- the benchmark's standard picture -----------------------------------------------------------
+
+
+def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
+    """Free runs beside the truth: the potential at two nodes, and one activation map of each.
+
+    Parameters
+    ----------
+    truth : xr.Dataset
+        Dims (start, lead_time, y, x).
+    forecasts : dict of str to xr.Dataset
+    start : int
+        Which start.
+    nodes : sequence of (int, int)
+        Row and column; on a sheet of one node both are that node.
+    beat : float, optional
+        Lead time [ms] from which the next wave is mapped; default: the last 700 ms.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = {"truth": truth.isel(start=start), **{name: f.isel(start=start) for name, f in forecasts.items()}}
+    t = truth.lead_time.values
+    shape = truth.sizes["y"], truth.sizes["x"]
+    nodes = [tuple(min(k, n - 1) for k, n in zip(node, shape, strict=True)) for node in nodes]
+    nodes = list(dict.fromkeys(nodes))
+    fig = plt.figure(figsize=(WIDTH, 1.7 * len(nodes) + (1.9 if min(shape) > 1 else 0.3)), layout="constrained")
+    upper, lower = fig.subfigures(2, 1, height_ratios=[1.7 * len(nodes), 1.9]) if min(shape) > 1 else (fig, None)
+    axes = np.atleast_1d(upper.subplots(len(nodes), 1, sharex=True))
+    for ax, (row, column) in zip(axes, nodes, strict=True):
+        for name, field in rows.items():
+            ax.plot(t, field.Vm.isel(y=row, x=column), **_line(name))
+        ax.set(ylabel="$V_m$ [mV]", title=f"node ({row}, {column})", ylim=(-100, 60))
+    axes[-1].set_xlabel("lead time [ms]")
+    axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.15))
+    if lower is not None:
+        _wave_maps(lower, rows, t[-1] - 700 if beat is None else beat)
+    return done(fig)
+
+
+def _wave_maps(figure, rows, since):
+    """When each node is next activated after a lead time, on one scale."""
+    from .measure import activation_time
+
+    maps = {}
+    for name, field in rows.items():
+        Vm = field.Vm.sel(lead_time=slice(since, None)).rename(lead_time="time")
+        maps[name] = activation_time(Vm)
+    zero = float(maps["truth"].min())
+    top = float(maps["truth"].max()) - zero
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    for ax, (name, when) in zip(axes, maps.items(), strict=True):
+        field = (when - zero).rename("activation_time")
+        image = ax.imshow(field, cmap=MAPS["time"], vmin=0, vmax=top if np.isfinite(top) and top > 0 else 25)
+        ax.set(title=MODELS.get(name, (name,))[0], xticks=[], yticks=[])
+        ax.title.set_fontsize(7)
+        ax.grid(False)
+    figure.colorbar(image, ax=list(axes), label="activated [ms]", shrink=0.8)
+
+
+def scorecard(table, metric="z_mse", variables=("Vm", "Cai", "CaSR", "CaSS")):
+    """Every model on every test, one panel a variable: the darker, the smaller the error.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A scorecard; see :func:`cepkit.benchmark.evaluate`.
+    """
+    from .benchmark import pivot
+
+    fig, axes = new(1, len(variables), height=4.6, sharey=True)
+    for ax, variable in zip(axes[0], variables, strict=True):
+        part = pivot(table, metric, variable)
+        values = np.log10(np.clip(part.values.astype(float), 1e-7, 1e2))
+        image = ax.imshow(values, cmap="viridis", vmin=-4, vmax=0.5, aspect="auto", origin="upper")
+        ax.set_xticks(range(part.shape[1]), part.columns, rotation=90, fontsize=6)
+        ax.set_yticks(range(part.shape[0]), [MODELS.get(m, (m,))[0] for m in part.index], fontsize=6)
+        ax.set_title(VARIABLES[variable][0] if variable in VARIABLES else variable)
+        ax.grid(False)
+    fig.colorbar(image, ax=axes, label=f"log10 {metric}", shrink=0.6)
+    return done(fig)
+
+
+def accuracy_and_cost(rows, curve, error="error", cost="beat"):
+    """Error of each model over the time that one beat takes, with the solver's own curve drawn in.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Index: models; columns ``error`` and ``cost`` [ms].
+    curve : pandas.DataFrame
+        The same for the solver; the index says its setting.
+    """
+    fig, axes = new(height=4.6, width=WIDTH)
+    ax = axes[0, 0]
+    curve = curve.sort_values(cost)
+    ax.loglog(curve[cost], curve[error], "-o", color="#000000", markersize=4, zorder=3)
+    points = [(row[cost], row[error], setting) for setting, row in curve.iterrows()]
+    for name, row in rows.iterrows():
+        label, colour, _ = MODELS.get(name, (name, "#0072B2", "-"))
+        ax.loglog(row[cost], row[error], "s", color=colour)
+        points.append((row[cost], row[error], label))
+    ax.set(xlabel="time of one beat [ms]", ylabel="z-MSE of $V_m$")
+    ax.margins(x=0.2)
+    fig.canvas.draw()
+    _label(ax, points)
+    return done(fig)
+
+
+def _label(ax, points, size=7):
+    """Write a label beside each point (x, y, label), each in the free place nearest to it."""
+    unit = ax.figure.dpi / 72  # pixels a typographic point
+    at = ax.transData.transform([(x, y) for x, y, _ in points]) / unit
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    places = sorted(
+        ((dx, dy) for dx in (5, None) for dy in range(-60, 61, 3)), key=lambda p: abs(p[1]) + (p[0] is None)
+    )
+    for (x, y), (x0, y0, label) in zip(at, points, strict=True):
+        width = 0.6 * size * len(label)
+        for dx, dy in places:
+            left = x + (dx if dx is not None else -5 - width)
+            box = (left, y + dy - size / 2, left + width, y + dy + size / 2)
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+                break
+        taken.append(box)
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#888888"} if abs(dy) > 6 else None
+        ax.annotate(label, (x0, y0), xytext=(left - x, dy), textcoords="offset points", fontsize=size, va="center",
+                    arrowprops=line)  # fmt: skip

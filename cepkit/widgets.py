@@ -102,6 +102,74 @@ def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
     })  # fmt: skip
 
 
+def sortable(table, label):
+    """A table whose columns sort at a click (or Enter) on their heading; without JavaScript it is just a table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Numbers are shown with three significant digits and sorted as numbers; the index is the first column.
+    label : str
+        Its caption.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+
+    def cell(value):
+        number = isinstance(value, int | float | np.number)
+        text = ("–" if not np.isfinite(value) else f"{value:.3g}") if number else str(value)
+        key = f' data-value="{value:.6g}"' if number and np.isfinite(value) else ""
+        return f"<td{key}>{html.escape(text)}</td>"
+
+    names = [table.index.name or "", *table.columns]
+    head = "".join(f'<th scope="col"><button type="button">{html.escape(str(n))}</button></th>' for n in names)
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(str(i))}</th>{"".join(map(cell, row))}</tr>'
+        for i, row in zip(table.index, table.itertuples(index=False), strict=True)
+    )
+    return HTML(
+        f'<div class="cep-sortable"><table><caption>{html.escape(label)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<style>{_SORT_CSS}</style><script>{_SORT_JS}</script>"
+    )
+
+
+_SORT_CSS = """
+.cep-sortable { overflow-x: auto; }
+.cep-sortable table { border-collapse: collapse; font-size: 0.85em; }
+.cep-sortable caption { caption-side: top; text-align: left; }
+.cep-sortable th, .cep-sortable td { padding: 0.15em 0.6em; text-align: right; border-bottom: 1px solid #8884; }
+.cep-sortable th[scope=row] { text-align: left; font-weight: normal; white-space: nowrap; }
+.cep-sortable button { all: unset; cursor: pointer; font-weight: bold; }
+.cep-sortable button:focus-visible { outline: 2px solid #0072B2; }
+.cep-sortable th[aria-sort=ascending] button::after { content: " \\25B2"; }
+.cep-sortable th[aria-sort=descending] button::after { content: " \\25BC"; }
+"""
+_SORT_JS = """
+(() => {
+  for (const table of document.querySelectorAll('.cep-sortable table:not([data-ready])')) {
+    table.dataset.ready = 1;
+    const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+    heads.forEach((head, column) => head.querySelector('button').addEventListener('click', () => {
+      const up = head.getAttribute('aria-sort') !== 'ascending';
+      heads.forEach(other => other.removeAttribute('aria-sort'));
+      head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+      const key = row => row.cells[column].dataset.value, words = row => row.cells[column].textContent;
+      const compare = (a, b) => {
+        const [x, y] = [key(a), key(b)];
+        if (x === undefined || y === undefined)
+          return (x === undefined) - (y === undefined) || words(a).localeCompare(words(b)) * (up ? 1 : -1);
+        return (x - y) * (up ? 1 : -1);
+      };
+      body.append(...[...body.rows].sort(compare));
+    }));
+  }
+})();
+"""
+
+
 def _symbol(field):
     plain = {"Vm": "Vm", "Cai": "Ca i", "CaSR": "Ca SR", "CaSS": "Ca SS"}
     return plain.get(field.name, str(field.attrs.get("long_name", field.name or "")))

@@ -8,6 +8,7 @@ import subprocess
 from html import unescape
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -109,3 +110,12 @@ def test_live_cell_follows_its_sliders():
     assert picture.value != before
     sliders["gKr"].value = 100
     assert picture.value == before
+
+
+def test_a_sortable_table_sorts_numbers_as_numbers():
+    table = pd.DataFrame(
+        {"error": [0.5, np.nan, 12.0], "what": ["a", "b<c", "d"]}, index=pd.Index(list("xyz"), name="model")
+    )
+    text = widgets.sortable(table, "Errors").data
+    assert '<td data-value="12">12</td>' in text and "<td>–</td>" in text and "b&lt;c" in text
+    assert text.count('<th scope="col"><button type="button">') == 3 and "<caption>Errors</caption>" in text

@@ -1,4 +1,5 @@
 """What the tests of the book share: its folder, its chapters and book/make.py as a module."""
+
 import importlib.util
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """The whole book runs from nothing at the smallest profile, training included, as `make book PROFILE=smoke` does."""
+
 import json
 import os
 import shutil

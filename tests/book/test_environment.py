@@ -1,4 +1,5 @@
 """pyproject.toml, requirements.lock and environment.yml tell one story, and so does what is installed."""
+
 import importlib.metadata
 import re
 import tomllib
@@ -62,8 +63,11 @@ def test_lock_holds_nothing_that_nobody_asks_for(direct, lock, project):
             needed = map(Requirement, importlib.metadata.requires(name) or [])
         except importlib.metadata.PackageNotFoundError:  # for another Python or platform
             continue
-        todo += [(entry.name, frozenset(entry.extras)) for entry in needed if not entry.marker
-                 or any(entry.marker.evaluate(oldest | {"extra": extra}) for extra in {""} | extras)]
+        todo += [
+            (entry.name, frozenset(entry.extras))
+            for entry in needed
+            if not entry.marker or any(entry.marker.evaluate(oldest | {"extra": extra}) for extra in {""} | extras)
+        ]
     superfluous = {canonicalize_name(entry.name) for entry in lock} - {name for name, _ in reached}
     assert not superfluous
 
@@ -83,7 +87,8 @@ def test_conda_installs_the_same(root, project):
 
 
 def test_makefile_takes_every_python_that_pyproject_takes(root, project):
-    lowest, highest = re.search(r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)",
-                                (root / "Makefile").read_text()).groups()
+    lowest, highest = re.search(
+        r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (root / "Makefile").read_text()
+    ).groups()
     assert project["requires-python"] == ">=" + lowest.replace(", ", ".")
     assert highest.replace(", ", ".") in (root / "requirements.lock").read_text().splitlines()[0]

@@ -1,4 +1,5 @@
 """book/make.py on a book of two small chapters: what is kept, what runs again, what a failure leaves."""
+
 import json
 
 import nbformat
@@ -74,8 +75,12 @@ def test_key_looks_at_sources_and_settings_but_not_at_outputs(book):
     printed.cells[0].execution_count = 1
     key = book.chapter_key(plain, "code", "laptop", "1", {})
     assert book.chapter_key(printed, "code", "laptop", "1", {}) == key
-    for other in (("code", "smoke", "1", {}), ("code", "laptop", "0", {}), ("new", "laptop", "1", {}),
-                  ("code", "laptop", "1", {"w": "1"})):
+    for other in (
+        ("code", "smoke", "1", {}),
+        ("code", "laptop", "0", {}),
+        ("new", "laptop", "1", {}),
+        ("code", "laptop", "1", {"w": "1"}),
+    ):
         assert book.chapter_key(plain, *other) != key
 
 

@@ -1,4 +1,5 @@
 """The notebooks in git are executed, clean and complete, so that nbval and the pages have something to compare."""
+
 import configparser
 import re
 from pathlib import Path
@@ -24,8 +25,11 @@ def code(chapter):
 
 
 def test_every_page_is_listed_and_every_listed_page_is_there():
-    pages = {path.relative_to(ROOT).with_suffix("").as_posix() for kind in ("ipynb", "md")
-             for path in (ROOT / "book").glob(f"*.{kind}")}
+    pages = {
+        path.relative_to(ROOT).with_suffix("").as_posix()
+        for kind in ("ipynb", "md")
+        for path in (ROOT / "book").glob(f"*.{kind}")
+    }
     assert pages == {*TOC, "book/preface"}
 
 
@@ -37,9 +41,13 @@ def test_it_was_executed_from_top_to_bottom_with_the_kept_weights(chapter):
 
 
 def test_it_holds_printed_results_that_nbval_compares(chapter):
-    compared = [output for cell in code(chapter) if "nbval-ignore-output" not in cell.metadata.get("tags", [])
-                for output in cell.outputs
-                if output.get("name") == "stdout" or "text/plain" in output.get("data", {})]
+    compared = [
+        output
+        for cell in code(chapter)
+        if "nbval-ignore-output" not in cell.metadata.get("tags", [])
+        for output in cell.outputs
+        if output.get("name") == "stdout" or "text/plain" in output.get("data", {})
+    ]
     assert compared
 
 

@@ -1,4 +1,5 @@
 """The pages, built from the notebooks in git with warnings as errors: all there, with their pictures and links."""
+
 import re
 import subprocess
 import sys
@@ -43,8 +44,11 @@ def test_page_is_there_with_its_pictures(page, html, soups):
         assert len(image.get("alt", "").split()) >= 3 and not HASH.search(image["alt"]), f"{image} has no alt text"
     source = ROOT / f"{page}.ipynb"
     if source.exists():
-        shown = [cell for cell in nbformat.read(source, as_version=4).cells
-                 if not {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", []))]
+        shown = [
+            cell
+            for cell in nbformat.read(source, as_version=4).cells
+            if not {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", []))
+        ]
         pictures = sum("image/png" in output.get("data", {}) for cell in shown for output in cell.get("outputs", []))
         assert len(article.find_all("img")) >= pictures
         assert pictures, "a chapter without a picture"
@@ -72,6 +76,29 @@ def test_internal_links_and_anchors_resolve(html, soups):
             if not target.exists() or (url.fragment and unquote(url.fragment) not in known):
                 broken.append(f"{path.relative_to(html)}: {link['href']}")
     assert not broken
+
+
+def test_pages_ask_nothing_of_another_host(html, soups):
+    """Equations, fonts and widgets work on a train: what a page loads by itself lies beside it."""
+    asked = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+    loads = {"stylesheet", "icon", "preload", "shortcut", "apple-touch-icon"}
+    foreign, equations = [], 0
+    pages = {
+        path: soup for path, soup in soups.items() if "_static" not in path.parts
+    }  # the theme's templates lie there
+    for path, soup in pages.items():
+        for tag in soup.find_all(list(asked)):
+            if tag.name == "link" and not loads & set(tag.get("rel", [])):
+                continue
+            address = urlsplit(tag.get(asked[tag.name], ""))
+            if address.netloc:
+                foreign.append(f"{path.relative_to(html)}: {tag.name} {address.geturl()}")
+            elif address.path and address.scheme != "data":
+                assert (path.parent / unquote(address.path)).exists(), f"{path.name}: {address.path}"
+            equations += "mathjax" in address.path
+    foreign += [str(path) for path in html.rglob("*.css") if re.search(r"url\(['\"]?(https?:)?//", path.read_text())]
+    assert not foreign
+    assert equations >= 8  # pages with equations bring their MathJax along
 
 
 def test_the_api_page_documents_every_module(html, soups):
