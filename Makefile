@@ -25,7 +25,7 @@ STAMP   :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test bench refresh lab clean
+.PHONY: help env book test bench refresh lab students solutions clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -59,6 +59,12 @@ bench: env       ## time the solver beside finitewave, which gets an environment
 
 lab: env         ## JupyterLab on the book
 	@$(PY) -m jupyter lab book
+
+students: env    ## notebooks for a class, without the solutions, into _build/students
+	@$(PY) book/handouts.py students
+
+solutions: env   ## the same with the solutions, into _build/solutions
+	@$(PY) book/handouts.py solutions
 
 clean:           ## remove what was built; data/ and .venv stay
 	rm -rf _build .pytest_cache .ruff_cache .benchmarks

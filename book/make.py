@@ -46,7 +46,9 @@ def sha256(data):
 
 def code_digest():
     """One hash of everything outside a notebook that its outputs depend on: code, versions, kept weights."""
-    files = sorted((ROOT / "cepkit").rglob("*.py")) + [ROOT / "requirements.lock", ROOT / "data" / "MANIFEST.json"]
+    data = ROOT / "data"
+    results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
+    files = [*sorted((ROOT / "cepkit").rglob("*.py")), ROOT / "requirements.lock", *sorted(results)]
     return sha256("".join(f"{path.name} {sha256(path.read_bytes())}\n" for path in files if path.exists()).encode())
 
 
@@ -84,7 +86,8 @@ def tidy(notebook):
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
     # A page needs the state of the widgets it shows, and asks another host for their scripts: not for a hidden one.
-    shown = [cell for cell in notebook.cells if not {"remove-output", "remove-cell"} & set(cell.metadata.get("tags", []))]
+    hidden = {"remove-output", "remove-cell"}
+    shown = [cell for cell in notebook.cells if not hidden & set(cell.metadata.get("tags", []))]
     if not any(WIDGET_VIEW in output.get("data", {}) for cell in shown for output in cell.get("outputs", [])):
         notebook.metadata.pop("widgets", None)
     text = nbformat.writes(notebook)
