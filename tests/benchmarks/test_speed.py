@@ -28,12 +28,12 @@ def sheet(nodes, duration, **kwargs):
     [
         (24, 500.0, "float64"),
         (24, 500.0, "mixed"),
-        (64, 100.0, "float64"),
-        (128, 50.0, "float64"),
-        (256, 20.0, "float64"),
-        (256, 20.0, "mixed"),
-        (512, 6.0, "float64"),
-        (1024, 4.0, "float64"),
+        (64, 200.0, "float64"),
+        (128, 100.0, "float64"),
+        (256, 60.0, "float64"),  # long enough that what is done once (40 ms) does not count
+        (256, 60.0, "mixed"),
+        (512, 16.0, "float64"),
+        (1024, 6.0, "float64"),
     ],
 )
 def test_fixed_step(benchmark, nodes, duration, dtype):
