@@ -5,6 +5,8 @@ PY      := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 PIP      = $(PY) -m pip --disable-pip-version-check --no-input
 export PROFILE RETRAIN FORCE CEPKIT_DATA
+# The networks are small: one thread trains them twice as fast as two, which wait for each other.  (The solver has its own.)
+export OMP_NUM_THREADS ?= 1
 
 # The pins of requirements.lock have wheels for these Pythons; Debian ships venv's ensurepip in a package of its own.
 define FIND_PYTHON

@@ -1,5 +1,6 @@
 """Algorithm 1, offline training, and what surrounds it: checkpoints, history, reuse of earlier runs."""
 
+import functools
 import json
 import os
 import time
@@ -75,6 +76,19 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
             history.append({"epoch": i + 1, "loss": total / updates, "updates": updates, "seconds": round(seconds, 2)})
             keep(checkpoint, run, history)
     return history
+
+
+@functools.cache
+def fabric():
+    """What a training runs on: the devices, processes and precision that ``fabric run`` asked for, else one device.
+
+    Returns
+    -------
+    lightning_fabric.Fabric
+    """
+    from lightning_fabric import Fabric  # takes two seconds to import
+
+    return Fabric() if os.environ.get("LT_CLI_USED") else Fabric(accelerator="auto", devices=1)
 
 
 def finite(L, epoch, update):

@@ -1,11 +1,16 @@
 """The surrogate that answers the stimulus: its pieces by hand, and what it must never do."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import cepkit as cep
-from cepkit import benchmark, events
+from cepkit import benchmark, events, surrogates
 from cepkit.surrogates import event_sheet, paced
 
 
@@ -147,6 +152,24 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(track, tmp_path, 
     resumed = benchmark.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
     for name, tensor in whole._tensors().items():
         assert torch.equal(tensor, resumed._tensors()[name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(tmp_path):
+    """As several GPUs would: each process draws its own batches, and the mean gradient moves them all."""
+    fabric = Path(sys.executable).with_name("fabric")
+    script = Path(__file__).parent / "benchmarks" / "train_paced.py"
+    launch = [fabric, "run", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--precision", "bf16-mixed"]
+    sizes = ["--profile", "smoke", "--hidden", "16", "--rank", "8", "--updates", "40"]
+    train = [*launch, script, tmp_path / "model", *sizes]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    done = subprocess.run(list(map(str, train)), capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    model = surrogates.load(tmp_path / "model")
+    assert model.card["trained on"] == {"device": "cpu", "processes": 2, "precision": "bf16-mixed"}
+    assert all(torch.isfinite(tensor).all() for tensor in model._tensors().values())
+    losses = [entry["loss"] for entry in model.card["training"]["response"]]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_one_frame_tells_how_long_ago_a_node_fired():

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from ..dataset import Scaling, to_tensor
 from ..events import find
-from ..training import finite, keep, resume
+from ..training import fabric, finite, keep, resume
 from .base import Surrogate
 from .event_sheet import AFTER, BEFORE, KNOTS, LONGEST, WAVE, Sheet, V, onsets, remember
 
@@ -130,17 +130,21 @@ class Paced(Surrogate):
         with torch.random.fork_rng():
             torch.manual_seed(s.seed)
             self._build()
-            optimise = functools.partial(_optimise, s=s, progress=progress, checkpoint=checkpoint)
+            on = fabric()
+            optimise = functools.partial(_optimise, s=s, on=on, progress=progress, checkpoint=checkpoint)
             history = {
                 "response": self._train_response(before, course, weight, optimise),
                 "arrival": self._train_arrival(place, arrival, optimise),
                 "capture": self._train_capture(early, caught, optimise),
                 "onward": self._train_onward(now, then, seen, since, optimise),
             }
+        for name in NETWORKS:
+            getattr(self, name).cpu()
         self.card |= {
             "scaling": self.scaling.to_dict(),
             "training": history,
             "training seconds": round(time.perf_counter() - began, 1),
+            "trained on": {"device": str(on.device), "processes": on.world_size},
             "weights": sum(t.numel() for t in self._tensors().values()),
             "examples": {
                 "responses": len(course),
@@ -218,24 +222,22 @@ class Paced(Surrogate):
         course, weight = torch.from_numpy(course), torch.from_numpy(weight)
         noise = self.settings.noise * torch.tensor([1.0] * V + [0.0] * (inputs.shape[1] - V))
 
-        def loss(batch):
-            X = inputs[batch] + noise * torch.randn(len(batch), len(noise))
-            out = self.response(X).reshape(len(batch), len(KNOTS), V) + self.centre
-            error = (out - course[batch].float()) ** 2
-            return (error * weight[batch].float()[..., None]).sum() / (500 * V * len(batch))
+        def loss(network, inputs, course, weight, centre, noise):
+            out = network(inputs + noise * torch.randn_like(inputs)).reshape(len(inputs), len(KNOTS), V) + centre
+            error = (out - course.float()) ** 2
+            return (error * weight.float()[..., None]).sum() / (500 * V * len(inputs))
 
-        return optimise(self.response, loss, len(inputs), what="response")
+        return optimise(self.response, loss, (inputs, course, weight), (self.centre, noise), what="response")
 
     def _train_arrival(self, place, arrival, optimise):
         inputs = torch.from_numpy(self._scaled("place", place))
         target = torch.from_numpy(arrival)[:, None] / 10
         noise = torch.tensor([0.0] * (inputs.shape[1] - 2) + [0.1, 0.1])  # on how rested the box is
 
-        def loss(batch):
-            X = inputs[batch] + noise * torch.randn(len(batch), len(noise))
-            return ((self.arrival(X) - target[batch]) ** 2).mean()
+        def loss(network, inputs, target, noise):
+            return ((network(inputs + noise * torch.randn_like(inputs)) - target) ** 2).mean()
 
-        return optimise(self.arrival, loss, len(inputs), what="arrival", share=0.5)
+        return optimise(self.arrival, loss, (inputs, target), (noise,), what="arrival", share=0.5)
 
     def _train_capture(self, early, caught, optimise):
         inputs = torch.from_numpy(self._scaled("early", early))
@@ -244,11 +246,10 @@ class Paced(Surrogate):
         share = target.mean().clamp(0.02, 0.98)
         weight = torch.where(target > 0, 0.5 / share, 0.5 / (1 - share))
 
-        def loss(batch):
-            out = self.capture(inputs[batch])[:, 0]
-            return nn.functional.binary_cross_entropy_with_logits(out, target[batch], weight[batch])
+        def loss(network, inputs, target, weight):
+            return nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, 0], target, weight)
 
-        return optimise(self.capture, loss, len(inputs), what="capture", share=0.1)
+        return optimise(self.capture, loss, (inputs, target, weight), what="capture", share=0.1)
 
     def _train_onward(self, now, then, seen, since, optimise):
         inputs, then, seen = torch.from_numpy(self._scaled("now", now)), torch.from_numpy(then), torch.from_numpy(seen)
@@ -256,14 +257,14 @@ class Paced(Surrogate):
         known = torch.isfinite(since)
         since = torch.nan_to_num(since)
 
-        def loss(batch):
-            out = self.onward(inputs[batch])
-            course = out[:, 1:].reshape(len(batch), -1, V) + now[batch][:, None]
-            error = (course - then[batch].float()) ** 2
-            error = (error * seen[batch].float()[..., None]).sum() / (500 * V * len(batch))
-            return error + 0.1 * (known[batch] * (out[:, 0] - since[batch]) ** 2).mean()
+        def loss(network, inputs, now, then, seen, known, since):
+            out = network(inputs)
+            course = out[:, 1:].reshape(len(inputs), -1, V) + now[:, None]
+            error = (course - then.float()) ** 2
+            error = (error * seen.float()[..., None]).sum() / (500 * V * len(inputs))
+            return error + 0.1 * (known * (out[:, 0] - since) ** 2).mean()
 
-        return optimise(self.onward, loss, len(inputs), what="onward", share=0.5)
+        return optimise(self.onward, loss, (inputs, now, then, seen, known, since), what="onward", share=0.5)
 
     # ---- features -------------------------------------------------------------------------------------
     def _before(self, state, interval, earlier, memory, shape):
@@ -504,11 +505,23 @@ def _sample(X, node, at):
     return b + 0.5 * w * (c - a + w * (2 * a - 5 * b + 4 * c - d + w * (3 * (b - c) + d - a)))
 
 
-def _optimise(net, loss, count, s, progress, what, share=1.0, checkpoint=None, rounds=10):
+def _optimise(net, loss, data, fixed=(), *, s, on, progress, what, share=1.0, checkpoint=None, rounds=10):
     """Adam on random batches, the learning rate falling to 0 along a half cosine.
 
     Each tenth of it draws its own random numbers and leaves a checkpoint, so that a training that was
     killed and started again ends with the very same weights.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+    loss : callable
+        ``loss(net, *batch, *fixed)``.
+    data : sequence of torch.Tensor
+        Of equal length; a batch is a random choice of their rows.
+    fixed : sequence of torch.Tensor
+        What every batch needs whole.
+    on : lightning_fabric.Fabric
+        Its processes draw batches of their own; their gradients are averaged.
     """
     updates = max(1, round(share * s.updates / rounds))
     adam = torch.optim.Adam(net.parameters(), s.learning_rate)
@@ -516,19 +529,23 @@ def _optimise(net, loss, count, s, progress, what, share=1.0, checkpoint=None, r
     run = {"network": net, "adam": adam, "schedule": schedule}
     checkpoint = checkpoint and f"{checkpoint}-{what}"
     history = resume(checkpoint, run)
+    network, optimiser = on.setup(net, adam)
+    data, fixed = on.to_device(list(data)), on.to_device(list(fixed))
     bar = tqdm(total=rounds * updates, initial=len(history) * updates, desc=what, disable=None if progress else True)
     with bar:
         for number in range(len(history), rounds):
-            torch.manual_seed(1000 * s.seed + number)
+            torch.manual_seed(1000 * s.seed + number + 1_000_000 * on.global_rank)
             total = 0.0
             for k in range(updates):
-                value = loss(torch.randint(count, (min(s.batch, count),)))
-                adam.zero_grad()
-                value.backward()
-                adam.step()
+                batch = torch.randint(len(data[0]), (min(s.batch, len(data[0])),))
+                value = loss(network, *(part[batch] for part in data), *fixed)
+                optimiser.zero_grad()
+                on.backward(value)
+                optimiser.step()
                 schedule.step()
                 total += finite(value, epoch=number, update=k)
                 bar.update()
             history.append({"update": (number + 1) * updates, "loss": total / updates})
-            keep(checkpoint, run, history)
+            if on.is_global_zero:
+                keep(checkpoint, run, history)
     return history
