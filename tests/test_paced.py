@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import cepkit as cep
 from cepkit import benchmark, events, surrogates
@@ -58,6 +59,18 @@ def test_nothing_fires_without_a_stimulus(model, track):
     history, stimulus = track.tests["rest"].given()
     out = model.rollout(history, 300, stimulus=stimulus)
     assert float(out.Vm.max()) < -60
+
+
+def test_a_minute_of_rest_stays_at_rest():
+    """Of the kept model: guesses that feed on guesses once let the potential wander to -30 mV."""
+    tissue = cep.Tissue((24, 24), 10 / 23, 0.125)
+    protocol = cep.pacing.periodic(500.0, 2, cep.region.corner(tissue))
+    run = cep.simulate(tissue, protocol, 1500.0, progress=False)
+    silence = xr.zeros_like(run.Vm[:1]).reindex(time=np.arange(0.0, 61_501.0), fill_value=0.0)
+    stimulus = silence + cep.stimulus_field(protocol, like=run).reindex(time=silence.time, fill_value=0.0)
+    still = cep.load("paced").rollout(run, 60_000, stimulus=stimulus).isel(start=0)
+    assert -95 < float(still.Vm.min()) and float(still.Vm.max()) < -75
+    assert 1.5 < float(still.CaSR.isel(lead_time=-1).min()) < 4
 
 
 def test_other_tissue_and_missing_stimulus_are_refused(model, track):

@@ -14,6 +14,7 @@ KNOTS = np.concatenate([
 BEFORE = -KNOTS[0]  # the foot of the upstroke: a response begins so long before its activation [ms]
 AFTER = KNOTS >= 0
 RENEWAL = 2000.0  # a rest is continued from where it stands so often [ms]
+RESTED = 4000.0  # ... but no longer: training has hardly seen longer rests, and a guess that feeds on guesses strays [ms]
 LONGEST = 3000.0  # a rest that long is as good as any longer one [ms]
 WAVE = 80.0  # a wave that has not come by then does not come [ms]
 RECENT = 0.2  # weight of the last interval in the rhythm that a node remembers
@@ -119,9 +120,11 @@ class Sheet:
                 self._stimulate(k)
 
     def _renew(self, t):
-        """Nodes at rest go on from the state that they are in, since a course ends with its last knot."""
-        rests = t - self.when > RENEWAL - WAVE
-        self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
+        """Nodes at rest go on from the state that they are in, since a course ends with its last knot and stays there."""
+        rest = t - self.when
+        rests = (rest > RENEWAL - WAVE) & (rest < RESTED)
+        if rests.any():
+            self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
 
     def _fill(self, out, first, last):
         """Write the frames after frame ``first`` up to ``last``."""
