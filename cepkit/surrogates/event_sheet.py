@@ -14,7 +14,7 @@ KNOTS = np.concatenate([
 BEFORE = -KNOTS[0]  # the foot of the upstroke: a response begins so long before its activation [ms]
 AFTER = KNOTS >= 0
 RENEWAL = 2000.0  # a rest is continued from where it stands so often [ms]
-RESTED = 4000.0  # ... but no longer: training has hardly seen longer rests, and a guess that feeds on guesses strays [ms]
+RESTED = 4000.0  # ... but no longer: guesses that feed on guesses stray, and training knows few longer rests [ms]
 LONGEST = 3000.0  # a rest that long is as good as any longer one [ms]
 WAVE = 80.0  # a wave that has not come by then does not come [ms]
 RECENT = 0.2  # weight of the last interval in the rhythm that a node remembers
@@ -120,7 +120,7 @@ class Sheet:
                 self._stimulate(k)
 
     def _renew(self, t):
-        """Nodes at rest go on from the state that they are in, since a course ends with its last knot and stays there."""
+        """Nodes at rest go on from the state that they are in, since a course stays at its last knot."""
         rest = t - self.when
         rests = (rest > RENEWAL - WAVE) & (rest < RESTED)
         if rests.any():
