@@ -57,8 +57,11 @@ def _apd90(V, k, interval):
     """Time above the level of 90 % repolarisation, of the action potential that crosses UP after frame k."""
     first = max(0, k - 10)
     rest = V[first : k + 1].min()
-    last = min(len(V), k + round(600 / interval))
-    top = k + V[k:last].argmax()
+    # The action potential ends before the next one: a premature beat is often followed by a taller one.
+    end = k + 1
+    while end < len(V) and V[end] >= RESET:
+        end += 1
+    top = k + V[k:end].argmax()
     level = V[top] - 0.9 * (V[top] - rest)
     up = k
     while up > first and V[up] > level:
@@ -67,7 +70,7 @@ def _apd90(V, k, interval):
     for j in range(top, len(V) - 1):
         if V[j] >= level and V[j + 1] < level:
             return (j + (V[j] - level) / (V[j] - V[j + 1]) - began) * interval
-        if j > last:
+        if j > end and V[j] >= UP:  # the next one came before this one had ended
             break
     return np.nan
 
