@@ -50,6 +50,12 @@ def number(value, expected, unit="", tolerance=0.02, mistakes=None):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.number(-250.0, lambda: 250.0, "ms")
+    The sign is the other way round. The unit asked for is ms.
+    False
     """
     expected = expected() if callable(expected) else expected
     if not isinstance(value, str) and np.size(value) != 1:
@@ -79,6 +85,12 @@ def field(value, expected, tolerance=1e-3, mistakes=None):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.field(np.array([1.0, 2.0, 3.0]), lambda: np.array([2.0, 3.0, 4.0]))
+    The values are right, and one frame early or late: where does counting begin?
+    False
     """
     expected = expected() if callable(expected) else expected
     return _say(_hint([value], [expected], {text: [wrong] for text, wrong in (mistakes or {}).items()}, tolerance))
@@ -103,6 +115,12 @@ def function(candidate, reference, cases, mistakes=None, tolerance=1e-3):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.function(lambda x: x**2, np.sin, [(0.5,), (1.0,)], {"That is the square.": lambda x: x**2})
+    That is the square.
+    False
     """
     if not callable(candidate):
         return _say("Hand over the function itself: its name, without brackets and arguments.")
@@ -159,6 +177,8 @@ def _hint(answers, truths, mistakes, tolerance):
         return "The values are right, and one frame early or late: where does counting begin?"
     if all(t.size > 1 and _flat(a - t, tolerance * np.abs(t).max()) for a, t in zip(answers, plain, strict=True)):
         return "Right but for a constant that is added: from where do you count?"
+    if all((a * t < 0).all() for a, t in zip(answers, plain, strict=True)):
+        return "The sign is the other way round, and that is not all."
     more = [float(a.mean() > t.mean()) for a, t in zip(answers, plain, strict=True)]
     return {1.0: "Too large.", 0.0: "Too small."}.get(
         np.mean(more), "Not yet; sometimes too large, sometimes too small."
@@ -231,6 +251,12 @@ def rush_larsen(step):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.rush_larsen(lambda y, target, tau, dt: y + dt * (target - y) / tau)
+    That is Euler's step: it overshoots where the step is longer than the time constant.
+    False
     """
 
     def right(y, target, tau, dt):
@@ -268,6 +294,12 @@ def apd90(duration):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.apd90(lambda Vm: float(cep.measure.action_potential(Vm, 0.5).APD))
+    That is where half has repolarised: APD90 waits for nine tenths.
+    False
     """
     from cepkit.measure import action_potential
 
@@ -324,6 +356,12 @@ def threshold(value):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.threshold(-24.0)
+    The sign is the other way round, and that is not all. The unit asked for is pA/pF.
+    False
     """
     from cepkit import Protocol, Stimulus, Tissue, region
     from cepkit.solver import simulate
@@ -353,6 +391,12 @@ def conduction_velocity(velocity):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.conduction_velocity(cep.measure.conduction_velocity)
+    That is right.
+    True
     """
     from cepkit import measure
 
@@ -402,6 +446,12 @@ def stimulus_potassium(value, beats):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.stimulus_potassium(1e6, beats=109)
+    Too large. The unit asked for is mM.
+    False
     """
     from cepkit.cell import Constants
 
@@ -435,6 +485,12 @@ def scaling(scaled):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.scaling(lambda train, test: (test - test.mean()) / test.std())
+    Those are the statistics of the test part itself: a forecaster does not know them.
+    False
     """
     from cepkit.dataset import VARIABLES, Scaling
 
@@ -485,6 +541,12 @@ def windows(cut):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.windows(lambda X, length, stride: X)
+    The shape is (19, 2), and that is not the shape asked for.
+    False
     """
     from cepkit.dataset import Windows
 
@@ -525,6 +587,12 @@ def lstm_weights(count):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.lstm_weights(lambda n_in, hidden: 4 * hidden * (n_in + hidden))
+    Too small.
+    False
     """
     from cepkit.surrogates.lstm import LSTMNetwork
 
@@ -562,6 +630,12 @@ def free_run(run):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.free_run(cep.forecast.free_run)
+    That is right.
+    True
     """
     from cepkit.forecast import free_run as right
 
@@ -613,6 +687,12 @@ def euler(solve):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.euler(lambda f, z_0, times: None)
+    Your function returns nothing: is there a `return`?
+    False
     """
 
     def stepped(advance):
@@ -659,6 +739,12 @@ def z_mse(error):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.z_mse(lambda forecast, truth, std: float((((forecast - truth) / std) ** 2).mean()))
+    That is the mean over the starts: one bad start decides it. The median is asked for.
+    False
     """
     rng = np.random.default_rng()
     dims = ("start", "lead_time", "y", "x")
@@ -712,6 +798,12 @@ def verdict(judge):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.verdict(lambda truth, forecast: ["usable"])
+    This passes, and should not: 20 ms late.
+    False
     """
     truth = _film()
     faults = {
@@ -761,6 +853,12 @@ def modes(count):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.modes(lambda pictures, share: 3)
+    Not yet; sometimes too large, sometimes too small.
+    False
     """
 
     def needed(values, share):
@@ -800,6 +898,12 @@ def nvar_features(count):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.nvar_features(lambda numbers, taps: 1 + numbers * taps + (numbers * taps) ** 2)
+    x times y and y times x are one product.
+    False
     """
     from cepkit.surrogates.reservoirs import nvar_features as features
 
@@ -834,6 +938,12 @@ def conv_weights(count):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.conv_weights(lambda inputs, hidden, kernel: 4 * hidden * (inputs + hidden) * kernel**2)
+    The biases are missing: one for each gate and channel.
+    False
     """
     from cepkit.surrogates.conv_lstm import ConvCell
 
@@ -865,6 +975,12 @@ def pays_after(beats):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.pays_after(lambda training, solver, surrogate: training / (solver - surrogate))
+    Seconds are divided by milliseconds.
+    False
     """
     return function(
         beats,
@@ -893,8 +1009,14 @@ def surrogate(model):
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> cep.check.surrogate(cep.surrogates.make("persistence"))
+    That is right.
+    True
     """
-    trajectory, stimulus = _tiny()
+    trajectory, stimulus = toy()
     history = trajectory.isel(time=slice(0, 60))
     other = stimulus.copy(deep=True)
     other[90:] = 0.0
@@ -915,11 +1037,30 @@ def surrogate(model):
     return _say(None)
 
 
-def _tiny():
-    """Three beats of a wave on 4 x 4 nodes made of formulas, and their stimuli."""
+def toy(beats=3):
+    """A trajectory to try things on: beats of a wave on 4 x 4 nodes, made of formulas in no time.
+
+    Parameters
+    ----------
+    beats : int
+        One each 50 ms.
+
+    Returns
+    -------
+    trajectory : xr.Dataset
+        Vm, Cai, CaSR and CaSS over (time, y, x), frames 1 ms apart.
+    stimulus : xr.DataArray
+        Its stimulus current [pA/pF], every 50 ms in a corner.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> dict(trajectory.sizes), stimulus.dims
+    ({'time': 150, 'y': 4, 'x': 4}, ('time', 'y', 'x'))
+    """
     from cepkit.dataset import UNITS
 
-    axis, t = 0.5 * np.arange(4.0), np.arange(150.0)
+    axis, t = 0.5 * np.arange(4.0), np.arange(50.0 * beats)
     since = (t[:, None, None] - 40.0) % 50.0 - axis[:, None] - axis
     shape = np.interp(since, [0.0, 2.0, 20.0, 30.0], [0.0, 1.0, 0.8, 0.0])
     data = {"Vm": 120.0 * shape - 85.0, "Cai": 1e-3 * shape, "CaSR": 3.0 - shape, "CaSS": 1e-2 * shape}
