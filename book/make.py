@@ -5,6 +5,7 @@
 changed since it was last executed is not executed again, so a run that was interrupted goes on where it stopped.
 """
 import argparse
+import ast
 import base64
 import datetime
 import hashlib
@@ -12,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -208,12 +210,39 @@ def status_table(notebooks):
     return "\n".join(rows + lines) + "\n"
 
 
+def used_in(path, sources):
+    """The chapters, by name, whose code uses a public name of a module or whose text shows its source.
+
+    Parameters
+    ----------
+    path : Path
+        The module.
+    sources : dict of str to str
+        Chapter -> its text and code.
+    """
+    module = (path.parent if path.stem == "__init__" else path).stem
+    nodes = ast.parse(path.read_text()).body
+    names = [n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
+    if not names:
+        return []
+    uses = re.compile(rf"\b(?:{module}|cep)\.(?:{'|'.join(names)})\b|\.{module} import |/{module}\.py\b")
+    return [chapter for chapter, text in sources.items() if uses.search(text)]
+
+
 def module_list():
-    """Markdown that makes Sphinx document every module of the library."""
-    files = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / "cepkit").rglob("*.py"))]
-    modules = [".".join(path.parts).removesuffix(".__init__") for path in files if path.name != "__main__"]
-    return "\n".join(f"### {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-                     for name in modules if name != "cepkit")
+    """Markdown that makes Sphinx document every module of the library and say which chapters use it."""
+    files = [path for path in sorted((ROOT / "cepkit").rglob("*.py")) if path.name != "__main__.py"]
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in chapters()}
+    sources = {name: "\n".join(cell.source for cell in notebook.cells) for name, notebook in notebooks.items()}
+    text = []
+    for path in files:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if name == "cepkit":
+            continue
+        links = ", ".join(f"{{doc}}`/book/{chapter}`" for chapter in used_in(path, sources))
+        text.append(f"### {name}\n\n" + (f"Used in: {links}\n\n" if links else "")
+                    + f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+    return "\n".join(text)
 
 
 def render(notebooks, build):

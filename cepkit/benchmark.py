@@ -2,6 +2,14 @@
 
 Everybody is given the same history and the same stimulus, runs free, and is judged by the same
 scores on tests that were not used to choose anything.
+
+Examples
+--------
+>>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+>>> model = cep.benchmark.entrant("persistence", track, progress=False)
+>>> rows = cep.benchmark.evaluate(model, track, ["rest"], progress=False)
+>>> list(rows.columns[:5])
+['model', 'test', 'variable', 'metric', 'value']
 """
 
 import importlib
@@ -75,6 +83,12 @@ def entrant(name, track, seed=None, progress=True):
     Returns
     -------
     Surrogate
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> cep.benchmark.entrant("persistence", track, progress=False).name
+    'persistence'
     """
     kind = _kind(name, track)
     # The paper's two networks are kept for its own data under their own names.
@@ -125,7 +139,15 @@ def _source(kind):
 
 
 def fit(model, track, progress=True, checkpoint=None):
-    """Show a model the training part of a track, and the validation part if it chooses by one."""
+    """Show a model the training part of a track, and the validation part if it chooses by one.
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> model = cep.benchmark.fit(cep.surrogates.make("nearest_beat"), track, progress=False)
+    >>> len(model.beats) > 0
+    True
+    """
     runs, fields = track.learning("train")
     options = {"stimulus": fields}
     known = inspect.signature(model._fit).parameters
@@ -195,6 +217,12 @@ def scaling(track):
     """Scaling by the training part of a track.
 
     That of the laptop's track is kept with the book, so that it needs no training data.
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> sorted(cep.benchmark.scaling(track).to_dict())
+    ['CaSR', 'CaSS', 'Cai', 'Vm']
     """
     if track.name == "fixed":
         return Scaling.fit(track.train.runs)
@@ -209,7 +237,14 @@ def scaling(track):
 
 
 def statistics(track):
-    """Standard deviations of the training part, one a variable: the unit of every z-score."""
+    """Standard deviations of the training part, one a variable: the unit of every z-score.
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> cep.benchmark.statistics(track).shape
+    (4,)
+    """
     return np.array([float(scaling(track).std[v]) for v in VARIABLES])
 
 
@@ -224,6 +259,14 @@ def cost(model, track, beats=500, many=64):
     dict
         ``beat`` and ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once;
         ``training`` [s]; ``weights``; ``threads``.
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> model = cep.benchmark.entrant("persistence", track, progress=False)
+    >>> price = cep.benchmark.cost(model, track, beats=20, many=2)
+    >>> sorted(price)
+    ['beat', 'beat_of_many', 'threads', 'training', 'weights']
     """
     test = next(iter(track.tests.values()))
     history, stimulus = test.given()
@@ -265,6 +308,11 @@ def scorecard(track, names=ENTRANTS, seeds=None, progress=True):
     pandas.DataFrame
         As :func:`evaluate`, on the track ``paced`` with rows for the cost; a model that fails has one row whose
         metric says so.
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> table = cep.benchmark.scorecard(track, ["persistence"], progress=False)  # doctest: +SKIP
     """
     folder = data_folder() / "runs" / track.profile / track.name / "scores"
     judge = inspect.getsource(evaluate) + source_hash("events", "scores")
@@ -293,6 +341,11 @@ def record(table, track, profile, names=None):
     """Write a scorecard below the data folder, and say where.
 
     The whole one is ``scorecards/TRACK-PROFILE.csv``; rows of some models alone are a JSON record beside it.
+
+    Examples
+    --------
+    >>> table = cep.benchmark.kept_scorecard("cell")
+    >>> cep.benchmark.record(table, "cell", "laptop")  # doctest: +SKIP
     """
     folder = data_folder() / "scorecards"
     if names is None:
@@ -312,6 +365,12 @@ def trainings(name, track, seeds=1, progress=True):
     Returns
     -------
     list of Surrogate
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> len(cep.benchmark.trainings("persistence", track, seeds=5, progress=False))  # draws nothing
+    1
     """
     models = [entrant(name, track, progress=progress)]
     if "seed" in models[0].configuration:  # else there is nothing to draw
@@ -344,6 +403,12 @@ def kept_scorecard(track="paced", profile="laptop"):
     ------
     ValueError
         If none is kept under that name.
+
+    Examples
+    --------
+    >>> table = cep.benchmark.kept_scorecard("paced")
+    >>> list(table.columns)
+    ['model', 'test', 'variable', 'metric', 'value', 'low', 'high']
     """
     file = kept(f"scorecards/{track}-{profile}.csv")
     if not file.exists():
@@ -358,6 +423,11 @@ def solver_curve(track, steps=(0.2, 0.1, 0.05, 0.02, "adaptive"), test="cl500", 
     -------
     pandas.DataFrame
         Index ``dt ... ms``; columns z_mse of the four variables, activation_error, apd90_error, beat [ms].
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> curve = cep.benchmark.solver_curve(track, steps=(0.1, 0.02), progress=False)  # doctest: +SKIP
     """
     rows = {}
     for dt in steps:
@@ -371,7 +441,15 @@ def solver_curve(track, steps=(0.2, 0.1, 0.05, 0.02, "adaptive"), test="cl500", 
 
 
 def pivot(table, metric="z_mse", variable="Vm"):
-    """One metric of a scorecard as models by tests."""
+    """One metric of a scorecard as models by tests.
+
+    Examples
+    --------
+    >>> table = cep.benchmark.kept_scorecard("paced")
+    >>> errors = cep.benchmark.pivot(table, "z_mse", "Vm")
+    >>> errors.index.name, errors.columns.name, "persistence" in errors.index
+    ('model', 'test', True)
+    """
     part = table[(table.metric == metric) & (table.variable == variable) & ~table.test.isin(["cost", "all"])]
     order = list(dict.fromkeys(part.model)), list(dict.fromkeys(part.test))
     return part.pivot(index="model", columns="test", values="value").loc[order[0], order[1]]
@@ -393,6 +471,13 @@ def showcase(track, names, test="cl500", starts=2):
     truth : xr.Dataset
         Dims (start, lead_time, y, x).
     forecasts : dict of str to xr.Dataset
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("cell", "smoke", progress=False)
+    >>> truth, forecasts = cep.benchmark.showcase(track, ["persistence"], "cl500", starts=1)
+    >>> list(forecasts), forecasts["persistence"].sizes == truth.sizes
+    (['persistence'], True)
     """
     test = track.tests[test]
     history, stimulus = test.given()

@@ -29,7 +29,15 @@ INITIAL_STATE = {
 
 
 class Conductances(NamedTuple):
-    """What scales each current: the parameters a drug, a scar or a gradient changes."""
+    """What scales each current: the parameters a drug, a scar or a gradient changes.
+
+    Examples
+    --------
+    >>> cep.cell.Conductances().gKr
+    0.153
+    >>> cep.cell.Conductances(gKr=0.0)._fields[:3]
+    ('gNa', 'gbNa', 'gCaL')
+    """
 
     gNa: float = 14.838  # fast sodium [nS/pF]
     gbNa: float = 0.00029  # background sodium [nS/pF]
@@ -46,7 +54,14 @@ class Conductances(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """Everything else: the same at every node of a sheet."""
+    """Everything else: the same at every node of a sheet.
+
+    Examples
+    --------
+    >>> c = cep.cell.Constants()
+    >>> round(c.R * c.T / c.F, 1)  # mV
+    26.7
+    """
 
     R: float = 8314.472  # gas constant [mJ/(mol K)]
     T: float = 310.0  # temperature [K]
@@ -109,6 +124,12 @@ def parameters(cell_type="epi", changes=None):
     ------
     ValueError
         For an unknown cell type or parameter name, or a value that is not a finite number.
+
+    Examples
+    --------
+    >>> conductances, constants = cep.cell.parameters("endo", {"Ko": 8.0})
+    >>> conductances.gto, constants.Ko
+    (0.073, 8.0)
     """
     kinds = np.unique(cell_type)
     if not set(kinds.tolist()) <= set(CELL_TYPES):
@@ -147,6 +168,12 @@ def voltage_gates(V, cell_type="epi"):
     -------
     dict
         ``name -> (steady state, time constant [ms])`` in the order of VOLTAGE_GATES.
+
+    Examples
+    --------
+    >>> steady, tau = cep.cell.voltage_gates(np.array([-85.0, 20.0]))["m"]
+    >>> steady.round(3).tolist(), tau.round(4).tolist()
+    ([0.002, 1.0], [0.0011, 0.0537])
     """
     exp = np.exp
 
@@ -218,7 +245,13 @@ def voltage_gates(V, cell_type="epi"):
 
 
 class Voltage(NamedTuple):
-    """The factors of the currents that depend on voltage alone."""
+    """The factors of the currents that depend on voltage alone.
+
+    Examples
+    --------
+    >>> cep.cell.Voltage._fields
+    ('CaL_in', 'CaL_out', 'NaCa_in', 'NaCa_out', 'NaK', 'pK')
+    """
 
     CaL_in: float  # I_CaL = gCaL d f f2 fCaSS (CaL_in CaSS - CaL_out)
     CaL_out: float
@@ -240,6 +273,11 @@ def voltage_factors(V, c=None):
     Returns
     -------
     Voltage
+
+    Examples
+    --------
+    >>> round(float(cep.cell.voltage_factors(0.0).NaK), 3)
+    0.727
     """
     c = c or Constants()
     u = V * c.F / (c.R * c.T)
@@ -261,14 +299,26 @@ def voltage_factors(V, c=None):
 
 
 def rectifier(drive):
-    """Open fraction of I_K1 against its driving force V - E_K [mV]."""
+    """Open fraction of I_K1 against its driving force V - E_K [mV].
+
+    Examples
+    --------
+    >>> cep.cell.rectifier(np.array([0.0, 40.0])).round(3).tolist()
+    [0.055, 0.004]
+    """
     opening = 0.1 / (1 + np.exp(0.06 * (drive - 200)))
     closing = (3 * np.exp(0.0002 * (drive + 100)) + np.exp(0.1 * (drive - 10))) / (1 + np.exp(-0.5 * drive))
     return opening / (opening + closing)
 
 
 class Nernst(NamedTuple):
-    """Reversal potentials [mV]."""
+    """Reversal potentials [mV].
+
+    Examples
+    --------
+    >>> cep.cell.Nernst(Na=70.0, K=-87.0, Ks=-75.0, Ca=125.0).K
+    -87.0
+    """
 
     Na: float
     K: float
@@ -277,7 +327,14 @@ class Nernst(NamedTuple):
 
 
 def reversal(Nai, Ki, Cai, c, log):
-    """Reversal potentials [mV] from concentrations [mM]."""
+    """Reversal potentials [mV] from concentrations [mM].
+
+    Examples
+    --------
+    >>> E = cep.cell.reversal(Nai=8.6, Ki=136.9, Cai=1.26e-4, c=cep.cell.Constants(), log=np.log)
+    >>> [round(float(e)) for e in E]
+    [75, -86, -71, 129]
+    """
     RTF = c.R * c.T / c.F  # 26.7 mV
     return Nernst(
         RTF * log(c.Nao / Nai),
@@ -288,7 +345,13 @@ def reversal(Nai, Ki, Cai, c, log):
 
 
 class Open(NamedTuple):
-    """Products of gates: the open fraction of each channel."""
+    """Products of gates: the open fraction of each channel.
+
+    Examples
+    --------
+    >>> cep.cell.Open(Na=0.0, CaL=0.1, to=0.0, Kr=0.2, Ks=0.1, K1=0.0).Kr
+    0.2
+    """
 
     Na: float  # m^3 h j
     CaL: float  # d f f2 fCaSS
@@ -299,7 +362,13 @@ class Open(NamedTuple):
 
 
 class Currents(NamedTuple):
-    """Ionic currents [pA/pF], outward positive."""
+    """Ionic currents [pA/pF], outward positive.
+
+    Examples
+    --------
+    >>> cep.cell.Currents._fields[:4]
+    ('Na', 'bNa', 'CaL', 'to')
+    """
 
     Na: float
     bNa: float
@@ -335,6 +404,16 @@ def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
     Returns
     -------
     Currents
+
+    Examples
+    --------
+    >>> c, g = cep.cell.Constants(), cep.cell.Conductances()
+    >>> E = cep.cell.reversal(8.6, 136.9, 1.26e-4, c, np.log)
+    >>> closed = cep.cell.Open(Na=0, CaL=0, to=0, Kr=0, Ks=0, K1=0)
+    >>> v = cep.cell.voltage_factors(-85.0, c)
+    >>> i = cep.cell.currents(-85.0, closed, v, E, 1.26e-4, 3.6e-4, 8.6, g, c, root_Ko=1.0)
+    >>> i.Na == 0, bool(i.bNa < 0)
+    (np.True_, True)
     """
     return Currents(
         g.gNa * o.Na * (V - E.Na),
@@ -353,12 +432,25 @@ def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
 
 
 def membrane_current(i):
-    """Sum of the ionic currents [pA/pF]: dV/dt = -(sum + stimulus) in a single cell."""
+    """Sum of the ionic currents [pA/pF]: dV/dt = -(sum + stimulus) in a single cell.
+
+    Examples
+    --------
+    >>> i = cep.cell.all_currents(cep.cell.INITIAL_STATE)
+    >>> abs(float(cep.cell.membrane_current(i))) < 0.1  # nearly at rest
+    True
+    """
     return i.Na + i.bNa + i.CaL + i.to + i.Kr + i.Ks + i.K1 + i.pK + i.bCa + i.pCa + i.NaCa + i.NaK
 
 
 class Fluxes(NamedTuple):
-    """Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms]."""
+    """Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms].
+
+    Examples
+    --------
+    >>> cep.cell.Fluxes._fields
+    ('Cai', 'CaSR', 'CaSS', 'Rbar', 'Nai', 'Ki')
+    """
 
     Cai: float
     CaSR: float
@@ -385,6 +477,14 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
     Returns
     -------
     Fluxes
+
+    Examples
+    --------
+    >>> s = cep.cell.INITIAL_STATE
+    >>> i = cep.cell.all_currents(s)
+    >>> f = cep.cell.fluxes(i, -52.0, s["Cai"], s["CaSR"], s["CaSS"], s["Rbar"], cep.cell.Constants())
+    >>> bool(f.Ki > 0)  # the stimulus carries potassium in
+    True
     """
     k_CaSR = c.max_sr - (c.max_sr - c.min_sr) * CaSR * CaSR / (CaSR * CaSR + c.EC * c.EC)
     bound = c.k1 * CaSS * CaSS
@@ -409,7 +509,14 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
 
 
 def calcium_gate(CaSS):
-    """Steady state and time constant [ms] of fCaSS, the gate of I_CaL that subspace calcium drives."""
+    """Steady state and time constant [ms] of fCaSS, the gate of I_CaL that subspace calcium drives.
+
+    Examples
+    --------
+    >>> steady, tau = cep.cell.calcium_gate(0.0)
+    >>> round(steady, 3), tau
+    (1.0, 82.0)
+    """
     x = 1.0 / (1.0 + CaSS * CaSS * 400.0)
     return 0.6 * x + 0.4, 80.0 * x + 2.0
 
@@ -426,6 +533,12 @@ def all_currents(state, cell_type="epi", changes=None):
     -------
     Currents
         Each [pA/pF], in the shape of the state's arrays.
+
+    Examples
+    --------
+    >>> i = cep.cell.all_currents(cep.cell.INITIAL_STATE)
+    >>> f"{float(i.K1):.2f} pA/pF"
+    '0.26 pA/pF'
     """
     g, c = parameters(cell_type, changes)
     y = {name: np.asarray(state[name], float) for name in STATES}
@@ -457,6 +570,13 @@ def rhs(y, stimulus=0.0, cell_type="epi", changes=None):
     -------
     array, shape (19, ...)
         Time derivatives [unit/ms].
+
+    Examples
+    --------
+    >>> y = np.array([cep.cell.INITIAL_STATE[name] for name in cep.cell.STATES])
+    >>> rate = cep.cell.rhs(y, stimulus=-52.0)
+    >>> rate.shape, round(float(rate[0]))  # mV/ms
+    ((19,), 52)
     """
     _, c = parameters(cell_type, changes)
     s = dict(zip(STATES, y, strict=True))

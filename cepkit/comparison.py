@@ -50,6 +50,14 @@ def table(errors, digits=2, quartiles=True):
     Returns
     -------
     pandas.DataFrame of str
+
+    Examples
+    --------
+    >>> errors = xr.DataArray(
+    ...     [[[0.1, 0.2, 0.3]]], {"model": ["lstm"], "variable": ["Vm"]}, ("model", "variable", "start")
+    ... )
+    >>> cep.comparison.table(errors).loc["lstm", "Vm"]
+    '0.20 (0.15–0.25)'
     """
     if set(errors.dims) != {"model", "variable", "start"}:
         raise ValueError(

@@ -47,6 +47,17 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
         If there is no protocol, or ``initial`` does not hold one state for each.
     RuntimeError
         If a run failed: names it and its error; the others are kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> sheet = cep.Tissue((4, 4))
+    >>> protocols = [cep.pacing.periodic(20.0, n, cep.region.everywhere(sheet)) for n in (1, 2)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     runs = cep.ensemble(protocols, sheet, 30.0, f"{folder}/runs", progress=False)
+    ...     print(dict(runs.sizes)["run"], dict(runs.sizes)["time"])
+    ...
+    2 31
     """
     protocols = list(protocols)
     if not protocols:

@@ -30,6 +30,14 @@ def find(Vm, Cai, interval, room):
     array, shape (N, room, 4)
         Time of activation [ms after the first frame], APD90 [ms], largest Cai within 250 ms, and Cai
         at the activation [mM]; NaN where there is none.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> Vm, Cai = (trajectory[v].values.reshape(150, -1) for v in ("Vm", "Cai"))
+    >>> found = cep.events.find(Vm, Cai, 1.0, 4)
+    >>> found.shape, found[0, :, 0].round(1).tolist()  # the first node's activations
+    ((16, 4, 4), [40.8, 90.8, 140.8, nan])
     """
     frames, nodes = Vm.shape
     out = np.full((nodes, room, 4), np.nan)
@@ -90,6 +98,14 @@ def match(truth, forecast):
         Index of the forecast activation; -1 for a missed one; -2 where there is no true one.
     spurious : int
         Forecast activations without a true one.
+
+    Examples
+    --------
+    >>> truth, forecast = np.full((1, 2, 4), np.nan), np.full((1, 2, 4), np.nan)
+    >>> truth[0, 0, 0], forecast[0, 0, 0], forecast[0, 1, 0] = 100.0, 103.0, 400.0
+    >>> partner, spurious = cep.events.match(truth, forecast)
+    >>> partner.tolist(), spurious
+    ([[0, -2]], 1)
     """
     nodes, room = truth.shape[:2]
     partner = np.full((nodes, room), -2)
@@ -133,6 +149,15 @@ def compare(truth, forecast, interval=1.0):
         ``diastolic_error`` [µM]; ``restitution_error`` [ms], the root mean square APD error of
         beats that follow the last repolarisation by less than 200 ms.  NaN where there is nothing
         to compare.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> truth = tuple(trajectory[v].values.reshape(150, -1) for v in ("Vm", "Cai"))
+    >>> late = tuple(np.roll(field, 3, axis=0) for field in truth)
+    >>> found = cep.events.compare(truth, late)
+    >>> round(found["activation_error"], 1), found["missed"], found["spurious"]
+    (3.0, 0.0, 0.0)
     """
     room = int(len(truth[0]) * interval / 200) + 3
     T, F = (find(*(np.ascontiguousarray(x, np.float64) for x in pair), interval, room) for pair in (truth, forecast))

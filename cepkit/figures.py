@@ -45,7 +45,12 @@ _profile = None
 
 
 def style(profile=None):
-    """Set the book's style; ``profile`` is then named in the corner of every figure."""
+    """Set the book's style; ``profile`` is then named in the corner of every figure.
+
+    Examples
+    --------
+    >>> cep.figures.style("laptop")
+    """
     global _profile
     _profile = profile
     plt.rcParams.update({
@@ -59,12 +64,26 @@ def style(profile=None):
 
 
 def new(rows=1, columns=1, height=2.4, width=WIDTH, **kwargs):
-    """A figure and its array of axes (rows, columns), ``height`` inches a row."""
+    """A figure and its array of axes (rows, columns), ``height`` inches a row.
+
+    Examples
+    --------
+    >>> fig, axes = cep.figures.new(2, 3)
+    >>> axes.shape
+    (2, 3)
+    >>> figure = cep.figures.done(fig)
+    """
     return plt.subplots(rows, columns, figsize=(width, height * rows), layout="constrained", squeeze=False, **kwargs)
 
 
 def done(fig):
-    """Name the profile on the figure and close it, so that it is shown once."""
+    """Name the profile on the figure and close it, so that it is shown once.
+
+    Examples
+    --------
+    >>> fig, axes = cep.figures.new()
+    >>> figure = cep.figures.done(fig)
+    """
     if _profile:
         fig.supxlabel(f"profile: {_profile}", x=0.995, ha="right", fontsize=6, color="#888888")
     plt.close(fig)
@@ -72,7 +91,14 @@ def done(fig):
 
 
 def label_of(field, name=None):
-    """Axis label of a DataArray, ``symbol [unit]``."""
+    """Axis label of a DataArray, ``symbol [unit]``.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> cep.figures.label_of(trajectory.Vm)
+    '$V_m$ [mV]'
+    """
     name = name or field.name
     if name in VARIABLES:
         return "{} [{}]".format(*VARIABLES[name][:2])
@@ -82,7 +108,14 @@ def label_of(field, name=None):
 
 
 def drawn(field):
-    """Values in the unit they are drawn in."""
+    """Values in the unit they are drawn in.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> round(float(cep.figures.drawn(trajectory.Cai).max()), 2)  # µM
+    1.0
+    """
     return np.asarray(field.values, float) * (VARIABLES[field.name][2] if field.name in VARIABLES else 1.0)
 
 
@@ -121,6 +154,11 @@ def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, wid
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> figure = cep.figures.sheet(trajectory.Vm.sel(time=43))
     """
     fig, axes = new(height=width * 0.8, width=width)
     image = _map(axes[0, 0], field, title, cmap, vmin, vmax, contours)
@@ -152,6 +190,11 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> figure = cep.figures.activation_map(cep.measure.activation_time(trajectory.Vm), step=1.0)
     """
     maps = when if isinstance(when, dict) else {title: when}
     vmax = max(float(m.max()) for m in maps.values())
@@ -179,6 +222,11 @@ def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> figure = cep.figures.sheets({"toy": trajectory.Vm}, times=[41, 43, 45], columns=3)
     """
     times = np.asarray(times, float)
     fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
@@ -223,6 +271,14 @@ def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> model = cep.surrogates.make("persistence").fit(trajectory)
+    >>> truth = cep.forecast.futures(trajectory, [60.0], 30).isel(start=0)
+    >>> forecast = cep.forecast.forecast(model, trajectory, [60.0], 10, 30).isel(start=0)
+    >>> figure = cep.figures.forecast_frames(truth.Vm, {"persistence": forecast.Vm}, times=[1, 10, 20], columns=3)
     """
     low, high = drawn(truth).min(), drawn(truth).max()
     named = {MODELS.get(key, (key,))[0]: field for key, field in {"truth": truth, **forecasts}.items()}
@@ -244,6 +300,11 @@ def traces(panels, columns=2, height=1.9, x="time", **kwargs):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> figure = cep.figures.traces(trajectory.isel(y=0, x=0))
     """
     if isinstance(panels, xr.Dataset):
         panels = {name: panels[name] for name in panels.data_vars}
@@ -278,6 +339,12 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> node = cep.forecast.futures(trajectory, [60.0], 40).isel(start=0, y=0, x=0)
+    >>> figure = cep.figures.compare_traces({"one start": {"truth": node, "persistence": node}})
     """
     fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
     for column, (title, models) in zip(axes.T, columns.items(), strict=True):
@@ -306,6 +373,15 @@ def error_by_lead(errors, reference=1.0, x="lead_time"):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> model = cep.surrogates.make("persistence").fit(trajectory)
+    >>> forecasts = {"persistence": cep.forecast.forecast(model, trajectory, [60.0, 80.0], 10, 30)}
+    >>> scaling = cep.dataset.Scaling.fit(trajectory)
+    >>> errors = cep.score(forecasts, trajectory, scaling, by_lead_time=True).z_mse
+    >>> figure = cep.figures.error_by_lead(errors.clip(1e-6))
     """
     names = [str(v) for v in errors["variable"].values]
     fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)
@@ -351,6 +427,12 @@ def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> track = cep.benchmark.make_track("paced", "smoke")  # doctest: +SKIP
+    >>> truth, forecasts = cep.benchmark.showcase(track, ["persistence"])  # doctest: +SKIP
+    >>> cep.figures.free_run(truth, forecasts)  # doctest: +SKIP
     """
     rows = {"truth": truth.isel(start=start), **{name: f.isel(start=start) for name, f in forecasts.items()}}
     t = truth.lead_time.values
@@ -398,6 +480,10 @@ def scorecard(table, metric="z_mse", variables=("Vm", "Cai", "CaSR", "CaSS")):
     ----------
     table : pandas.DataFrame
         A scorecard; see :func:`cepkit.benchmark.evaluate`.
+
+    Examples
+    --------
+    >>> figure = cep.figures.scorecard(cep.benchmark.kept_scorecard("paced"))
     """
     from .benchmark import pivot
 
@@ -423,6 +509,13 @@ def accuracy_and_cost(rows, curve, error="error", cost="beat"):
         Index: models; columns ``error`` and ``cost`` [ms].
     curve : pandas.DataFrame
         The same for the solver; the index says its setting.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"error": [0.1], "beat": [20.0]}, index=["lstm"])
+    >>> curve = pd.DataFrame({"error": [1e-3, 1e-2], "beat": [90.0, 30.0]}, index=["dt 0.02 ms", "dt 0.1 ms"])
+    >>> figure = cep.figures.accuracy_and_cost(rows, curve)
     """
     fig, axes = new(height=4.6, width=WIDTH)
     ax = axes[0, 0]

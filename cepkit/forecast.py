@@ -25,6 +25,13 @@ def free_run(step, x_0, h_0, steps):
     -------
     list of torch.Tensor
         X_s = [x_1, ..., x_Nq].
+
+    Examples
+    --------
+    >>> def step(x, h): return x + 1, h
+    ...
+    >>> cep.forecast.free_run(step, 0, None, steps=3)
+    [1, 2, 3]
     """
     x_in, h, X_s = x_0, h_0, []
     for _ in range(steps):
@@ -49,6 +56,13 @@ def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
     -------
     array, shape (count,)
         Times of the last frame given [ms], ascending.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> starts = cep.forecast.draw_starts(trajectory, count=3, warmup=20, steps=30)
+    >>> len(starts), bool(starts.min() >= 19), bool(starts.max() + 30 <= 149)
+    (3, True, True)
     """
     first, last = warmup - 1, trajectory.sizes["time"] - steps - 1
     if last - first + 1 < count:
@@ -67,6 +81,13 @@ def histories(trajectory, starts, warmup):
     -------
     xr.Dataset
         Dims (start, time, y, x); ``time`` runs up to 0, the frame of the start.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> given = cep.forecast.histories(trajectory, starts=[60.0, 80.0], warmup=20)
+    >>> dict(given.sizes), given.time.values[[0, -1]].tolist()
+    ({'start': 2, 'time': 20, 'y': 4, 'x': 4}, [-19.0, 0.0])
     """
     return _cut(trajectory, starts, np.arange(1 - warmup, 1), "time", f"warmup={warmup} frames before")
 
@@ -78,6 +99,13 @@ def futures(trajectory, starts, steps):
     -------
     xr.Dataset
         Dims (start, lead_time, y, x).
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> truth = cep.forecast.futures(trajectory, starts=[60.0, 80.0], steps=30)
+    >>> dict(truth.sizes), truth.lead_time.values[[0, -1]].tolist()
+    ({'start': 2, 'lead_time': 30, 'y': 4, 'x': 4}, [1.0, 30.0])
     """
     return _cut(trajectory, starts, np.arange(1, steps + 1), "lead_time", f"steps={steps} frames after")
 
@@ -125,6 +153,13 @@ def forecast(model, trajectory, starts, warmup=500, steps=500):
     -------
     xr.Dataset
         Dims (start, lead_time, y, x).
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> model = cep.surrogates.make("last_beat").fit(trajectory)
+    >>> dict(cep.forecast.forecast(model, trajectory, [60.0, 80.0], warmup=50, steps=30).sizes)
+    {'start': 2, 'lead_time': 30, 'y': 4, 'x': 4}
     """
     return model.rollout(histories(trajectory, starts, warmup), steps)
 
@@ -144,6 +179,14 @@ def clock(model, history, steps, repeats=5, stimulus=None):
     -------
     dict
         ``median``, ``fastest``, ``slowest`` [ms], ``repeats``, ``starts``, ``steps``, ``threads``.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> model = cep.surrogates.make("persistence").fit(trajectory)
+    >>> timing = cep.forecast.clock(model, trajectory, steps=10, repeats=3)
+    >>> timing["repeats"], timing["fastest"] <= timing["median"] <= timing["slowest"]
+    (3, True)
     """
     times = []
     for _ in range(repeats + 1):

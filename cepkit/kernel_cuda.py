@@ -163,7 +163,14 @@ def _run_record(cells, frame, frames, V, pad, conc):
 
 
 class CudaEngine:
-    """Drop-in for the solver's CPU engine: state lives in the sheet between calls."""
+    """Drop-in for the solver's CPU engine: state lives in the sheet between calls.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> protocol = cep.pacing.periodic(500.0, 1, cep.region.corner(sheet))
+    >>> run = cep.simulate(sheet, protocol, 500.0, dt=0.02, device="cuda")  # doctest: +SKIP
+    """
 
     def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threshold, threads=None):
         macro, parts, _ = levels

@@ -71,6 +71,14 @@ def activation_map(trajectory, start=0.0, end=np.inf):
     -------
     xr.DataArray
         [ms] after ``start``; NaN where the node was not activated.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((4, 4), spacing=0.4)
+    >>> protocol = cep.pacing.periodic(500.0, 1, cep.region.corner(sheet, fraction=0.5))
+    >>> when = cep.measure.activation_map(cep.simulate(sheet, protocol, 20.0, progress=False))
+    >>> bool(when[-1, -1] < when[0, 0])  # the far corner comes last
+    True
     """
     when, node = trajectory["activation_time"].values, trajectory["activation_node"].values
     inside = (when >= start) & (when < end)
@@ -97,6 +105,13 @@ def action_potential(Vm, fraction=0.9):
         ``rest``, ``peak`` [mV], ``max_upstroke`` [mV/ms], ``activation``, ``repolarisation`` and
         ``APD`` [ms].  The APD runs from the upward to the downward crossing of the level at
         ``fraction`` repolarisation.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> ap = cep.measure.action_potential(trajectory.Vm.sel(time=slice(38, 85)))
+    >>> round(float(ap.APD[0, 0]), 1), float(ap.peak[0, 0])
+    (28.5, 35.0)
     """
     values, time = Vm.transpose("time", ...).values.astype(float), Vm["time"].values
     rest, peak = values[0], values.max(axis=0)
@@ -120,6 +135,12 @@ def beat(trajectory, number, cycle_length=500.0):
     """Frames of one beat of a periodically paced trajectory; ``number`` counts from 1.
 
     The beat starts with the frame at its stimulus and ends with the frame at the next.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> cep.measure.beat(trajectory, number=2, cycle_length=50.0).time.values[[0, -1]].tolist()
+    [50.0, 100.0]
     """
     start = (number - 1) * cycle_length
     return trajectory.sel(time=slice(start - 1e-6, start + cycle_length + 1e-6))
@@ -139,6 +160,13 @@ def conduction_velocity(Vm, start, end, level=-40.0):
     -------
     float
         [m/s] = [mm/ms]; negative if ``end`` is activated first.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> first = trajectory.Vm.sel(time=slice(38, 85))
+    >>> round(float(cep.measure.conduction_velocity(first, {"y": 0.0, "x": 0.0}, {"y": 0.0, "x": 1.5})), 2)  # m/s
+    1.0
     """
     when = activation_time(Vm, level)
     a, b = when.sel(start, method="nearest"), when.sel(end, method="nearest")
@@ -158,6 +186,13 @@ def calcium_transient(Cai):
     -------
     xr.Dataset
         ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms] from the first frame.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> calcium = cep.measure.calcium_transient(trajectory.Cai.sel(time=slice(40, 89)))
+    >>> float(calcium.amplitude[0, 0]), float(calcium.time_to_peak[0, 0])
+    (0.001, 2.0)
     """
     values, time = Cai.transpose("time", ...).values.astype(float), Cai["time"].values
     low, high = values.min(axis=0), values.max(axis=0)
@@ -180,6 +215,13 @@ def phase(Vm, delay=5, centre=-60.0):
     -------
     xr.DataArray
         [rad] in (-pi, pi], for the frames that have one ``delay`` frames before them.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> angle = cep.measure.phase(trajectory.Vm, delay=5)
+    >>> angle.sizes["time"], bool(abs(angle).max() <= np.pi)
+    (145, True)
     """
     earlier = Vm.isel(time=slice(None, -delay)).values - centre
     now = Vm.isel(time=slice(delay, None))
@@ -200,6 +242,15 @@ def phase_singularities(angle):
     xr.DataArray
         Topological charge (-1, 0 or +1) of each square of four neighbouring nodes, at its centre:
         positive where the phase grows counter-clockwise (from x towards y).
+
+    Examples
+    --------
+    >>> y, x = np.meshgrid(np.arange(4.0), np.arange(4.0), indexing="ij")
+    >>> axes = {"y": np.arange(4.0), "x": np.arange(4.0)}
+    >>> angle = xr.DataArray(np.arctan2(y - 1.5, x - 1.5), axes, ("y", "x"))
+    >>> charge = cep.measure.phase_singularities(angle)
+    >>> int(charge.sum()), float(charge.where(charge != 0, drop=True).y[0])
+    (1, 1.5)
     """
     p = angle.transpose(..., "y", "x").values
     corners = [p[..., :-1, :-1], p[..., :-1, 1:], p[..., 1:, 1:], p[..., 1:, :-1]]
@@ -236,6 +287,14 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     xr.Dataset
         Over ``interval``: ``APD`` of the premature beat, ``DI`` the diastolic interval before it
         [ms]; NaN where the cell was not captured.
+
+    Examples
+    --------
+    >>> curve = cep.measure.restitution(s1=500.0, beats=2, intervals=[250.0, 350.0, 450.0])
+    >>> curve.APD.notnull().values.tolist()
+    [False, True, True]
+    >>> bool(curve.APD[1] < curve.APD[2])
+    True
     """
     from cepkit.solver import simulate  # here: the measurements themselves need no compiler
 

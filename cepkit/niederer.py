@@ -30,7 +30,7 @@ def diffusivity():
     Examples
     --------
     >>> [round(D, 7) for D in diffusivity()]
-    [0.0952984, 0.0125759]
+    [0.0952984, 0.0125758]
     """
     # S/m = mS/mm, and mS / uF = 1/ms.
     pairs = zip(INTRACELLULAR, EXTRACELLULAR, strict=True)
@@ -55,6 +55,13 @@ def activation(spacing, dt, duration=None, progress=True):
         Activation time (0 mV) [ms] at P1 to P9, interpolated where no node stands there.
     diagonal : xr.DataArray
         Activation time along the line from P1 to P8, over the distance [mm].
+
+    Examples
+    --------
+    >>> from cepkit import niederer
+    >>> points, diagonal = niederer.activation(spacing=1.0, dt="adaptive", duration=5.0, progress=False)
+    >>> list(points.point.values[:2]), bool(points.sel(point="P1") < 5.0)
+    ([np.str_('P1'), np.str_('P2')], True)
     """
     along, across = diffusivity()
     shape = tuple(round(length / spacing) + 1 for length in EXTENT)

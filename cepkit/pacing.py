@@ -21,6 +21,12 @@ class Stimulus:
         [ms]
     amplitude : float
         [pA/pF], negative = depolarising.
+
+    Examples
+    --------
+    >>> everywhere = cep.region.everywhere(cep.Tissue((4, 4)))
+    >>> cep.Stimulus(10.0, everywhere, duration=2.0).amplitude
+    -52.0
     """
 
     start: float
@@ -47,7 +53,17 @@ class Stimulus:
 
 @dataclass(frozen=True, eq=False)
 class Protocol:
-    """A sequence of stimuli, in any order; where they overlap, their currents add."""
+    """A sequence of stimuli, in any order; where they overlap, their currents add.
+
+    Examples
+    --------
+    >>> everywhere = cep.region.everywhere(cep.Tissue((4, 4)))
+    >>> two = cep.Protocol([cep.Stimulus(300.0, everywhere), cep.Stimulus(0.0, everywhere)])
+    >>> two.times.tolist()
+    [0.0, 300.0]
+    >>> (two + cep.pacing.periodic(500.0, 2, everywhere, start=600.0)).times.tolist()
+    [0.0, 300.0, 600.0, 1100.0]
+    """
 
     stimuli: tuple = ()
 
@@ -108,7 +124,14 @@ def periodic(cycle_length, beats, region, amplitude=-52.0, duration=1.0, start=0
 
 
 def s1s2(s1, beats, s2, region, s2_region=None, amplitude=-52.0, duration=1.0, start=0.0):
-    """``beats`` stimuli at cycle length ``s1``, then one at the coupling interval ``s2`` [ms]."""
+    """``beats`` stimuli at cycle length ``s1``, then one at the coupling interval ``s2`` [ms].
+
+    Examples
+    --------
+    >>> everywhere = cep.region.everywhere(cep.Tissue((4, 4)))
+    >>> cep.pacing.s1s2(s1=500.0, beats=3, s2=320.0, region=everywhere).times.tolist()
+    [0.0, 500.0, 1000.0, 1320.0]
+    """
     _positive(s1=s1, s2=s2, beats=beats)
     train = periodic(s1, beats, region, amplitude, duration, start)
     extra = train.times[-1] + s2
@@ -142,6 +165,13 @@ def cross_field(tissue, s2, width=1.5, amplitude=-52.0, duration=1.0, start=0.0)
         a tail that is half recovered.
     width : float
         Width of the strip that starts the plane wave [mm].
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((9, 9), spacing=1.0)
+    >>> strip, quarter = cep.pacing.cross_field(sheet, s2=280.0).stimuli
+    >>> strip.start, quarter.start, int(quarter.region.sum())
+    (0.0, 280.0, 25)
     """
     from cepkit import region
 
@@ -170,6 +200,14 @@ def irregular(intervals, regions, seed, duration_total, amplitude=-52.0, duratio
     Returns
     -------
     Protocol
+
+    Examples
+    --------
+    >>> everywhere = cep.region.everywhere(cep.Tissue((4, 4)))
+    >>> random = cep.pacing.irregular((300.0, 800.0), [everywhere], seed=0, duration_total=5000.0)
+    >>> gaps = np.diff(random.times)
+    >>> bool((gaps >= 300).all() and (gaps <= 800).all())
+    True
     """
     low, high = intervals
     _positive(shortest_interval=low, longest_interval=high, duration_total=duration_total)
@@ -196,6 +234,15 @@ def stimulus_field(protocol, like):
     -------
     xr.DataArray
         Stimulus current [pA/pF], dims (time, ...) as in ``like``.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((4, 4))
+    >>> protocol = cep.pacing.periodic(20.0, 2, cep.region.everywhere(sheet), start=5.0)
+    >>> trajectory, _ = cep.check.toy()
+    >>> field = cep.stimulus_field(protocol, like=trajectory)
+    >>> field.dims, field.time.values[(field != 0).any(("y", "x"))].tolist()
+    (('time', 'y', 'x'), [5.0, 25.0])
     """
     time = like["time"]
     grid = [d for d in ("z", "y", "x") if d in like.dims]

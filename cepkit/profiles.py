@@ -25,6 +25,12 @@ class Training:
         Bound on the norm of the gradient.
     skip : int
         Frames left out at the beginning of a trajectory.
+
+    Examples
+    --------
+    >>> from cepkit.profiles import Training
+    >>> Training(window=100, stride=50, epochs=2, learning_rate=1e-2).batch
+    16
     """
 
     window: int = 1000
@@ -57,6 +63,12 @@ class LSTMConfiguration:
     finish : Training or None
         A second, short training in which the network, after ``given`` frames, is fed its own output.
     given : int
+
+    Examples
+    --------
+    >>> from cepkit.profiles import CONFIGURATIONS
+    >>> CONFIGURATIONS["lstm"]["paper"].hidden, CONFIGURATIONS["lstm"]["published_code"].hidden
+    (2304, 64)
     """
 
     hidden: int = 64
@@ -93,6 +105,12 @@ class NeuralODEConfiguration:
         Frames in one unit of the ODE's time.
     components : int or None
         Train on so many principal components instead of whole frames.
+
+    Examples
+    --------
+    >>> from cepkit.profiles import CONFIGURATIONS
+    >>> CONFIGURATIONS["neural_ode"]["published_code"].solver
+    'dopri5'
     """
 
     latent: int = 50
@@ -200,6 +218,12 @@ class Profile:
     warmup, steps, starts : int
         Frames of history, frames of forecast, and number of starts in the comparison.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.profiles import Profile
+    >>> Profile("mine", beats=12, lstm="smoke", neural_ode="smoke", starts=5).fraction
+    0.8
     """
 
     name: str
@@ -226,7 +250,7 @@ def get_profile(profile="laptop"):
 
     Examples
     --------
-    >>> get_profile("laptop").beats
+    >>> cep.get_profile("laptop").beats
     109
     """
     if isinstance(profile, Profile):

@@ -12,12 +12,25 @@ def _grid(tissue):
 
 
 def everywhere(tissue):
-    """Every node."""
+    """Every node.
+
+    Examples
+    --------
+    >>> int(cep.region.everywhere(cep.Tissue((4, 4))).sum())
+    16
+    """
     return ~_grid(tissue)
 
 
 def mask(tissue, values):
-    """A region from an array of booleans in the tissue's shape."""
+    """A region from an array of booleans in the tissue's shape.
+
+    Examples
+    --------
+    >>> cable = cep.Tissue((5,), spacing=1.0)
+    >>> cep.region.mask(cable, np.arange(5) > 2).values.tolist()
+    [False, False, False, True, True]
+    """
     values = np.asarray(values)
     if values.shape != tissue.shape or values.dtype != bool:
         raise ValueError(
@@ -52,6 +65,11 @@ def corner(tissue, fraction=0.2):
     ------
     ValueError
         If ``fraction`` is not in (0, 1].
+
+    Examples
+    --------
+    >>> int(cep.region.corner(cep.Tissue((24, 24), spacing=10 / 23), fraction=0.2).sum())
+    25
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction!r} must lie in (0, 1]")
@@ -60,7 +78,14 @@ def corner(tissue, fraction=0.2):
 
 
 def disc(tissue, centre, radius):
-    """Nodes within ``radius`` [mm] of ``centre`` [mm, in the order of the tissue's axes]."""
+    """Nodes within ``radius`` [mm] of ``centre`` [mm, in the order of the tissue's axes].
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((5, 5), spacing=1.0)
+    >>> int(cep.region.disc(sheet, centre=(2.0, 2.0), radius=1.0).sum())
+    5
+    """
     if len(np.atleast_1d(centre)) != len(tissue.dims):
         raise ValueError(f"centre={centre!r} must give one position for each of {tissue.dims}")
     region = everywhere(tissue)

@@ -39,6 +39,17 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
           offset or gain leaves no trace.
         - ``z_mse``: in units of the training part's variance; 1 is about the error of its mean.
         - ``rmse``: physical units, mV and mM; square root of the mean.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> scaling = cep.dataset.Scaling.fit(trajectory)
+    >>> given = cep.forecast.histories(trajectory, [60.0, 90.0], warmup=50)
+    >>> models = {name: cep.surrogates.make(name).fit(trajectory) for name in ("persistence", "last_beat")}
+    >>> forecasts = {name: model.rollout(given, steps=40) for name, model in models.items()}
+    >>> scores = cep.score(forecasts, trajectory, scaling)
+    >>> scores.z_mse.sel(variable="Vm").median("start").round(2).to_series().to_dict()
+    {'persistence': 2.48, 'last_beat': 0.0}
     """
     if not forecasts:
         raise ValueError("forecasts is empty; give a dict such as {'lstm': forecast}")
@@ -89,6 +100,12 @@ def rescale(series):
     """Each start and variable to [-1, 1] by its own minimum and maximum over lead time and nodes.
 
     A series that never changes has no range; it becomes 0.
+
+    Examples
+    --------
+    >>> series = xr.DataArray([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]], dims=("start", "lead_time"))
+    >>> cep.scores.rescale(series).values.tolist()
+    [[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
     over = [d for d in ("lead_time", *_SPACE) if d in series.dims]
     low, high = series.min(over), series.max(over)
@@ -115,6 +132,13 @@ def case_scores(forecast, truth, std, interval):
     -------
     dict
         (variable, metric) -> value; the variable is "" for what belongs to no single one.
+
+    Examples
+    --------
+    >>> truth = cep.dataset.to_tensor(cep.check.toy()[0])
+    >>> found = cep.scores.case_scores(truth, truth, std=np.ones(4), interval=1.0)
+    >>> float(found["Vm", "z_mse"]), found["", "missed"]
+    (0.0, 0.0)
     """
     F, T = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
     squared, own_range, spread = _tally(F, T)
@@ -191,6 +215,14 @@ def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
     """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
 
     Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
+
+    Examples
+    --------
+    >>> truth = np.sin(np.arange(400.0) / 5)[:, None] * 50
+    >>> wrong = truth.copy()
+    >>> wrong[200:] *= -1
+    >>> cep.scores.correlation_time(wrong, truth, interval=1.0)
+    200.0
     """
     n = round(window / interval)
     for k in range(0, len(truth) - n + 1, n):
@@ -215,6 +247,12 @@ def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     -------
     median, low, high : float
         NaN if there is no value.
+
+    Examples
+    --------
+    >>> median, low, high = cep.scores.interval_of([1.0, 2.0, 3.0, 4.0, 5.0], runs=[0, 0, 1, 1, 2])
+    >>> median, low <= median <= high
+    (3.0, True)
     """
     values, runs = np.asarray(values, float), np.asarray(runs)
     seeds = np.zeros(len(values), int) if seeds is None else np.asarray(seeds)

@@ -38,7 +38,15 @@ _CALL, _CALL_BYTES = 50, 6.4e7  # frames a compiled call, fewer where they would
 
 
 class Sheet:
-    """All state of a tissue in the layout of the compiled kernel."""
+    """All state of a tissue in the layout of the compiled kernel.
+
+    Examples
+    --------
+    >>> from cepkit.solver import Sheet
+    >>> sheet = Sheet(cep.Tissue((4, 4)), cep.cell.INITIAL_STATE, cep.cell.Conductances(), "float64")
+    >>> sheet["Cai"].shape, float(sheet["Vm"].max())
+    ((4, 4), -85.23)
+    """
 
     def __init__(self, tissue, initial, conductances, dtype):
         real, fine = PRECISIONS[dtype]
@@ -249,6 +257,16 @@ def simulate(
         For an argument that does not fit, named with the way out.
     FloatingPointError
         If the solution diverges: says when and where.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((4, 4), spacing=0.4)
+    >>> protocol = cep.pacing.periodic(500.0, beats=1, region=cep.region.corner(sheet, fraction=0.5))
+    >>> run = cep.simulate(sheet, protocol, duration=20.0, progress=False)
+    >>> dict(run.sizes)["time"], sorted(run.data_vars), run.Vm.attrs["units"]
+    (21, ['CaSR', 'CaSS', 'Cai', 'Vm'], 'mV')
+    >>> bool(run.Vm[-1].min() > 0)  # all have fired
+    True
     """
     _check(tissue, protocol, dtype, save, refine)
     fine = tissue.refined(refine)
@@ -331,6 +349,17 @@ def final_state(trajectory):
     ------
     ValueError
         If the trajectory does not carry the state of its own last frame.
+
+    Examples
+    --------
+    >>> cell = cep.Tissue((1, 1))
+    >>> run = cep.simulate(cell, cep.Protocol(), duration=5.0, progress=False)
+    >>> state = cep.final_state(run)
+    >>> len(state.data_vars), round(state.Nai.item(), 1)
+    (19, 8.6)
+    >>> again = cep.simulate(cell, cep.Protocol(), duration=5.0, initial=state, progress=False)
+    >>> again.Vm[0].item() == run.Vm[-1].item()
+    True
     """
     end = trajectory.attrs.get("final_time")
     if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:

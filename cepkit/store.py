@@ -18,7 +18,14 @@ _CHUNK_BYTES = 8e6
 
 
 def data_folder():
-    """Where generated data live: ``$CEPKIT_DATA``, else ``data/`` beside the package."""
+    """Where generated data live: ``$CEPKIT_DATA``, else ``data/`` beside the package.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> isinstance(cep.store.data_folder(), Path)
+    True
+    """
     return Path(os.environ.get("CEPKIT_DATA") or Path(__file__).parent.parent / "data")
 
 
@@ -26,13 +33,26 @@ def kept(name):
     """Path of a small result that comes with the repository, such as ``niederer.json``.
 
     ``$CEPKIT_DATA`` may hold its own; otherwise it is the one in ``data/`` beside the package.
+
+    Examples
+    --------
+    >>> cep.store.kept("niederer.json").name
+    'niederer.json'
     """
     own = data_folder() / name
     return own if own.exists() else Path(__file__).parent.parent / "data" / name
 
 
 def digest(*parts):
-    """Short SHA-256 of bytes or arrays."""
+    """Short SHA-256 of bytes or arrays.
+
+    Examples
+    --------
+    >>> cep.store.digest(b"a") == cep.store.digest(b"a") != cep.store.digest(b"b")
+    True
+    >>> len(cep.store.digest(np.zeros(3)))
+    16
+    """
     sha = hashlib.sha256()
     for part in parts:
         sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
@@ -41,7 +61,13 @@ def digest(*parts):
 
 @functools.cache  # parsing takes longer than a simulated beat
 def source_hash(*modules):
-    """Short SHA-256 of the code of modules of this package: results depend on it, not on its comments."""
+    """Short SHA-256 of the code of modules of this package: results depend on it, not on its comments.
+
+    Examples
+    --------
+    >>> len(cep.store.source_hash("cell", "kernel"))
+    16
+    """
     trees = [ast.parse((Path(__file__).parent / f"{name}.py").read_text()) for name in modules]
     return digest(*(_canonical(tree).encode() for tree in trees))
 
@@ -61,7 +87,18 @@ def _canonical(node):
 
 
 def replace_file(path, data):
-    """Write bytes to a temporary name and move them there, so that no half file is ever seen."""
+    """Write bytes to a temporary name and move them there, so that no half file is ever seen.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder) / "made" / "note.txt"
+    ...     cep.store.replace_file(file, b"whole")
+    ...     print(file.read_text(), [f.name for f in file.parent.iterdir()])
+    ...
+    whole ['note.txt']
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -80,6 +117,14 @@ class TrajectoryStore:
 
     On disk a run grows in ``PATH.partial``, with a checkpoint of the full state at every chunk, and
     is moved to ``PATH`` when it is complete: what stands at ``PATH`` is always whole.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((4, 4))
+    >>> units, names = {"Vm": "mV"}, {"Vm": "membrane potential"}
+    >>> target = cep.store.TrajectoryStore(None, sheet, ["Vm"], 2, 1.0, {"hash": "x"}, units, names)
+    >>> target.times.tolist(), target.complete
+    ([0.0, 1.0, 2.0], False)
     """
 
     def __init__(self, path, tissue, save, count, save_every, attrs, units, long_names):
@@ -264,7 +309,13 @@ class TrajectoryStore:
 
 
 def read_attrs(path):
-    """Attributes of a store, or a clear error when it is no store."""
+    """Attributes of a store, or a clear error when it is no store.
+
+    Examples
+    --------
+    >>> cep.store.read_attrs(cep.store.kept("sample"))["sample of"][:11]
+    'track paced'
+    """
     try:
         return dict(zarr.open_group(path, mode="r").attrs)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
@@ -280,6 +331,16 @@ def open_trajectory(path):
     ------
     ValueError
         If there is no readable store at ``path``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> cell = cep.Tissue((1, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = cep.simulate(cell, cep.Protocol(), 5.0, store=f"{folder}/rest", progress=False)
+    ...     print(cep.store.open_trajectory(f"{folder}/rest").sizes["time"])
+    ...
+    6
     """
     if not Path(path).exists():
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
@@ -305,6 +366,11 @@ def golden_standard(profile="laptop", progress=True):
     -------
     xr.Dataset
         The trajectory, lazily read; see :func:`cepkit.simulate`.
+
+    Examples
+    --------
+    >>> golden = cep.golden_standard("smoke", progress=False)  # doctest: +SKIP
+    >>> golden.sizes["time"], golden.attrs["cycle_length"]  # doctest: +SKIP
     """
     from cepkit import pacing, region
     from cepkit.profiles import get_profile

@@ -15,13 +15,28 @@ MACKEY_GLASS_EXPONENT = 0.006  # tau = 17; published values lie around 0.006
 
 
 def lorenz_rate(state, sigma=10.0, rho=28.0, beta=8 / 3):
-    """Right-hand side of Lorenz 1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2; state (..., 3)."""
+    """Right-hand side of Lorenz 1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2; state (..., 3).
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> textbook.lorenz_rate([0.0, 1.0, 0.0]).tolist()
+    [10.0, -1.0, 0.0]
+    """
     x, y, z = np.moveaxis(np.asarray(state, float), -1, 0)
     return np.stack([sigma * (y - x), x * (rho - z) - y, x * y - beta * z], axis=-1)
 
 
 def rk4(rate, state, step):
-    """One classical Runge-Kutta step of state' = rate(state)."""
+    """One classical Runge-Kutta step of state' = rate(state).
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> state = np.array([1.0])
+    >>> round(float(textbook.rk4(lambda x: -x, state, 0.1)[0]), 5)  # exp(-0.1) = 0.90484
+    0.90484
+    """
     a = rate(state)
     b = rate(state + step / 2 * a)
     c = rate(state + step / 2 * b)
@@ -48,6 +63,13 @@ def lorenz63(steps=4000, interval=0.025, seed=0, substeps=5, settle=40.0):
     -------
     xr.DataArray
         Dims (time, variable), variables x, y and z.
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> series = textbook.lorenz63(steps=100, settle=5.0)
+    >>> series.dims, series.shape
+    (('time', 'variable'), (100, 3))
     """
     state = np.random.default_rng(seed).normal(size=3) + [0, 0, 25]
     rest = round(settle / interval)
@@ -78,6 +100,13 @@ def mackey_glass(steps=4000, interval=1.0, tau=17.0, seed=0, substeps=10, settle
     -------
     xr.DataArray
         Dims (time, variable), one variable x.
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> series = textbook.mackey_glass(steps=50, settle=100.0)
+    >>> series.shape, bool((series > 0).all())
+    ((50, 1), True)
     """
     h = interval / substeps
     lag = round(tau / h)
@@ -103,6 +132,12 @@ def largest_exponent(rate, state, step, steps, apart=1e-8):
     """Largest Lyapunov exponent: how fast two close trajectories part, brought together again after each step.
 
     Benettin et al. 1980, doi:10.1007/BF02128236.
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> round(float(textbook.largest_exponent(lambda x: 0.5 * x, np.array([1.0, 1.0]), 0.1, 50)), 3)
+    0.5
     """
     other, total = state + apart / np.sqrt(len(state)), 0.0
     for _ in range(steps):
@@ -139,6 +174,14 @@ def forecast_nvar(train, steps, taps=2, spacing=1, penalty=2.5e-6, noise=1e-3, s
     Returns
     -------
     array, shape (steps, d)
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> circle = np.stack([np.sin(np.arange(200) / 9), np.cos(np.arange(200) / 9)], 1)
+    >>> free = textbook.forecast_nvar(circle[:150], 50)
+    >>> free.shape, bool(abs(free - circle[150:]).max() < 0.1)
+    ((50, 2), True)
     """
     train = np.asarray(train, float)
     x = torch.from_numpy(train + noise * np.random.default_rng(seed).standard_normal(train.shape))
@@ -174,6 +217,13 @@ def forecast_esn(train, steps, size=400, radius=0.6, leak=1.0, gain=0.1, penalty
     Returns
     -------
     array, shape (steps, d)
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> circle = np.stack([np.sin(np.arange(300) / 9), np.cos(np.arange(300) / 9)], 1)
+    >>> textbook.forecast_esn(circle[:250], 50, size=50).shape
+    (50, 2)
     """
     x = torch.from_numpy(np.asarray(train, float))
     mean, std = x.mean(0), x.std(0)
@@ -212,6 +262,15 @@ def valid_time(forecast, truth, interval, threshold=0.4):
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from cepkit import textbook
+    >>> truth = np.sin(np.arange(100.0))[:, None]
+    >>> wrong = truth.copy()
+    >>> wrong[40:] += 5
+    >>> textbook.valid_time(wrong, truth, interval=0.5)
+    20.0
     """
     forecast, truth = np.asarray(forecast), np.asarray(truth)
     with np.errstate(over="ignore", invalid="ignore"):

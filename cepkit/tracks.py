@@ -28,7 +28,13 @@ HOLE = (8, 15)  # training never stimulates around a node whose row and column b
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of a track a profile makes: numbers of runs, and times [ms]."""
+    """How much of a track a profile makes: numbers of runs, and times [ms].
+
+    Examples
+    --------
+    >>> cep.tracks.SIZES["laptop"].train, cep.tracks.SIZES["smoke"].train
+    (20, 2)
+    """
 
     train: int
     train_ms: float
@@ -57,6 +63,12 @@ class Part:
     ----------
     pairs : list of (Protocol, Protocol)
         Of the prelude, of which only the last state is kept, and of the run.
+
+    Examples
+    --------
+    >>> track = cep.tracks.make_track("cell", "smoke", progress=False)
+    >>> len(track.train.protocols), len(track.train.runs)
+    (2, 2)
     """
 
     tissue: Tissue
@@ -99,7 +111,14 @@ class Part:
 
 @dataclass
 class Recorded:
-    """Like a :class:`Part`, of runs that are there already."""
+    """Like a :class:`Part`, of runs that are there already.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> cep.tracks.Recorded([trajectory], [cep.Protocol()]).runs[0].sizes["time"]
+    150
+    """
 
     runs: list
     protocols: list
@@ -117,6 +136,15 @@ class Test:
     starts : list of array
         For each run, the times of the last frame given [ms].
     warmup, steps : int
+
+    Examples
+    --------
+    >>> test = cep.tracks.make_track("cell", "smoke", progress=False).tests["s1s2"]
+    >>> history, stimulus = test.given()
+    >>> history.sizes["time"] == test.warmup, stimulus.sizes["time"] == test.warmup + test.steps
+    (True, True)
+    >>> test.truth().sizes["lead_time"] == test.steps
+    True
     """
 
     name: str
@@ -179,6 +207,13 @@ class Track:
     tissue : Tissue
     card : dict
         What the data are, and what they have never seen.
+
+    Examples
+    --------
+    >>> track = cep.tracks.make_track("cell", "smoke", progress=False)
+    >>> runs, fields = track.learning("train")
+    >>> len(runs) == len(fields), sorted(track.tests)[:3]
+    (True, ['cl400', 'cl500', 'cl650'])
     """
 
     name: str
@@ -235,6 +270,12 @@ def make_track(name, profile="laptop", progress=True):
     Returns
     -------
     Track
+
+    Examples
+    --------
+    >>> track = cep.tracks.make_track("cell", "smoke", progress=False)
+    >>> track.tissue.shape, list(track.tests)[:3]
+    ((1, 1), ['cl400', 'cl500', 'cl650'])
     """
     makers = {"fixed": _fixed, "paced": _paced, "cell": _paced}
     if name not in makers:
@@ -248,6 +289,10 @@ def write_sample(track, path, test="s1s2", every=4):
     """A second and a half of one test around its premature beat, small enough for a repository.
 
     Values are packed into 16 bits, so they are exact to a thirty-thousandth of their range.
+
+    Examples
+    --------
+    >>> cep.tracks.write_sample(cep.tracks.make_track("paced"), "sample")  # doctest: +SKIP
     """
     run, protocol = track.tests[test].runs[1], track.tests[test].protocols[1]
     run = run.drop_vars([c for c in run.coords if c not in run.dims] + ["state"], errors="ignore")
@@ -271,6 +316,11 @@ def sample():
     Returns
     -------
     xr.Dataset
+
+    Examples
+    --------
+    >>> dict(cep.tracks.sample().sizes)["y"], sorted(cep.tracks.sample().data_vars)
+    (24, ['CaSR', 'CaSS', 'Cai', 'Vm'])
     """
     return xr.open_zarr(kept("sample"), consolidated=False)
 
@@ -302,7 +352,14 @@ def _fixed(name, profile, progress):
 
 
 def square(tissue, row, column):
-    """The stimulated square around a node, cut off at the edges."""
+    """The stimulated square around a node, cut off at the edges.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> int(cep.tracks.square(sheet, 12, 12).sum()), int(cep.tracks.square(sheet, 0, 0).sum())
+    (25, 9)
+    """
     if tissue.size == 1:
         return region.everywhere(tissue)
     half = SITE // 2
@@ -312,12 +369,25 @@ def square(tissue, row, column):
 
 
 def corner(tissue):
-    """The paper's corner."""
+    """The paper's corner.
+
+    Examples
+    --------
+    >>> int(cep.tracks.corner(cep.Tissue((24, 24), spacing=10 / 23)).sum())
+    25
+    """
     return region.everywhere(tissue) if tissue.size == 1 else region.corner(tissue)
 
 
 def seen_site(tissue, rng):
-    """A site as training draws it: a corner in a quarter of the cases, else anywhere but in the hole."""
+    """A site as training draws it: a corner in a quarter of the cases, else anywhere but in the hole.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> int(cep.tracks.seen_site(sheet, np.random.default_rng(0)).sum())
+    25
+    """
     if tissue.size == 1:
         return region.everywhere(tissue)
     half, last = SITE // 2, tissue.shape[0] - 1
@@ -334,6 +404,12 @@ def random_pacing(tissue, duration, seed, start=0.0, double=0.1, pause=0.05, wan
 
     With probability ``wander`` an interval stays within a tenth or so of the one before, so that
     tissue also meets spells of fast and of slow pacing; else it is drawn anew.
+
+    Examples
+    --------
+    >>> protocol = cep.tracks.random_pacing(cep.Tissue((1, 1)), 5000.0, seed=0)
+    >>> bool((np.diff(protocol.times) >= 0).all()), len(protocol.stimuli) > 5
+    (True, True)
     """
     rng = np.random.default_rng(seed)
     stimuli, t = [], float(np.round(start + rng.uniform(0, 300)))

@@ -43,6 +43,17 @@ def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, dec
     -------
     list of dict
         Per epoch: its number, mean loss, updates and seconds.
+
+    Examples
+    --------
+    >>> network = torch.nn.Linear(2, 2)
+    >>> X = torch.zeros(20, 2)
+    >>> windows = cep.dataset.Windows(X, length=5)
+    >>> def loss(network, X_b, done): return ((network(X_b[:, :-1]) - X_b[:, 1:]) ** 2).mean()
+    ...
+    >>> history = cep.training.offline_training(network, windows, loss, epochs=3, batch=4, progress=False)
+    >>> [epoch["updates"] for epoch in history], history[-1]["loss"] < history[0]["loss"]
+    ([4, 4, 4], True)
     """
     N_s, N_ep, N_b = len(X), epochs, min(batch, len(X))
     updates = N_s // N_b
@@ -92,7 +103,13 @@ def fabric():
 
 
 def finite(L, epoch, update):
-    """The loss as a number, or a clear end."""
+    """The loss as a number, or a clear end.
+
+    Examples
+    --------
+    >>> cep.training.finite(torch.tensor(0.5), epoch=0, update=0)
+    0.5
+    """
     L = L.item()
     if L != L or L in (float("inf"), float("-inf")):
         raise FloatingPointError(
@@ -103,7 +120,18 @@ def finite(L, epoch, update):
 
 
 def keep(checkpoint, run, history):
-    """Write the state of a training, dict of parts with a ``state_dict``, and its history: whole or not at all."""
+    """Write the state of a training, dict of parts with a ``state_dict``, and its history: whole or not at all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = {"network": torch.nn.Linear(2, 2)}
+    ...     cep.training.keep(f"{folder}/checkpoint", run, [{"epoch": 1}])
+    ...     print(cep.training.resume(f"{folder}/checkpoint", run))
+    ...
+    [{'epoch': 1}]
+    """
     if checkpoint is None:
         return
     checkpoint = Path(checkpoint)
@@ -115,7 +143,13 @@ def keep(checkpoint, run, history):
 
 
 def resume(checkpoint, run):
-    """Take up the state that :func:`keep` wrote, if there is one, and return its history."""
+    """Take up the state that :func:`keep` wrote, if there is one, and return its history.
+
+    Examples
+    --------
+    >>> cep.training.resume(None, {})  # no checkpoint, no history
+    []
+    """
     if checkpoint is None or not Path(checkpoint).exists():
         return []
     try:
@@ -131,7 +165,13 @@ def resume(checkpoint, run):
 
 
 def retrain():
-    """What the environment variable RETRAIN asks for: "0" nothing, "1" (or unset) the chapter's models, "all"."""
+    """What the environment variable RETRAIN asks for: "0" nothing, "1" (or unset) the chapter's models, "all".
+
+    Examples
+    --------
+    >>> cep.training.retrain() in ("0", "1", "all")
+    True
+    """
     wish = os.environ.get("RETRAIN", "1")
     if wish not in ("0", "1", "all"):
         raise ValueError(f"RETRAIN={wish!r} must be 0 (train nothing), 1 (train what a chapter needs) or all")
@@ -154,6 +194,10 @@ def trained(name, profile="laptop", progress=True):
     Returns
     -------
     Surrogate
+
+    Examples
+    --------
+    >>> model = cep.training.trained("lstm", "smoke")  # doctest: +SKIP
     """
     from . import surrogates
     from .dataset import split

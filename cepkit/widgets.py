@@ -54,6 +54,12 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
     -------
     IPython.display.HTML
         About 1 byte a node and frame: thin out long trajectories first.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> type(cep.widgets.sheet_player(trajectory.Vm, probe=(1, 1))).__name__
+    'HTML'
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     stack = [f.transpose(x, "y", "x") for f in named.values()]
@@ -87,6 +93,16 @@ def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
     Returns
     -------
     IPython.display.HTML
+
+    Examples
+    --------
+    >>> curves = xr.Dataset(
+    ...     {"Vm": (("choice", "level", "time"), np.zeros((1, 2, 5)), {"units": "mV"})},
+    ...     {"choice": ["Kr"], "level": [0, 50], "time": np.arange(5.0)},
+    ... )
+    >>> readout = xr.DataArray([["APD 280 ms", "APD 300 ms"]], dims=("choice", "level"))
+    >>> type(cep.widgets.curve_explorer(curves, readout, "block", "current", "share [%]")).__name__
+    'HTML'
     """
     curves = curves.transpose("choice", "level", x)
     panels = []
@@ -115,6 +131,12 @@ def sortable(table, label):
     Returns
     -------
     IPython.display.HTML
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> type(cep.widgets.sortable(pd.DataFrame({"error": [0.1, 0.02]}, index=["a", "b"]), "errors")).__name__
+    'HTML'
     """
 
     def cell(value):
@@ -185,6 +207,10 @@ def explore_cell(beats=2, cycle_length=500.0):
     Returns
     -------
     ipywidgets.VBox
+
+    Examples
+    --------
+    >>> box = cep.widgets.explore_cell(beats=1)  # doctest: +SKIP
     """
     import ipywidgets as widgets
 

@@ -32,7 +32,13 @@ registry = {kind.name: kind for kind in _METHODS}
 
 
 def canonical(name):
-    """The name in the registry: "neural-ode" is "neural_ode"."""
+    """The name in the registry: "neural-ode" is "neural_ode".
+
+    Examples
+    --------
+    >>> cep.surrogates.canonical("neural-ode")
+    'neural_ode'
+    """
     known = str(name).replace("-", "_")
     if known not in registry:
         raise ValueError(f"name={name!r} is no surrogate; choose from {', '.join(registry)}")
@@ -50,6 +56,11 @@ def make(name, profile="laptop", **changes):
     Returns
     -------
     Surrogate
+
+    Examples
+    --------
+    >>> cep.surrogates.make("lstm", "smoke", hidden=8).settings.hidden
+    8
     """
     from ..profiles import get_profile
 
@@ -71,6 +82,11 @@ def load(name, run=None):
     Returns
     -------
     Surrogate
+
+    Examples
+    --------
+    >>> cep.load("lstm").name
+    'lstm'
     """
     known = str(name).replace("-", "_")
     if known not in registry and not Path(name).exists() and str(name) not in kept():
@@ -99,7 +115,13 @@ def load(name, run=None):
 
 # ---- what is kept with the book: data/models and its manifest ----------------------------------------
 def kept_folder():
-    """Where the committed artefacts are: ``data/`` beside the package, wherever generated data go."""
+    """Where the committed artefacts are: ``data/`` beside the package, wherever generated data go.
+
+    Examples
+    --------
+    >>> cep.surrogates.kept_folder().name
+    'data'
+    """
     return Path(__file__).parents[2] / "data"
 
 
@@ -114,7 +136,13 @@ def _manifest():
 
 
 def kept():
-    """Names of the surrogates that are kept with the book."""
+    """Names of the surrogates that are kept with the book.
+
+    Examples
+    --------
+    >>> "lstm" in cep.surrogates.kept()
+    True
+    """
     return sorted({Path(file).parts[1] for file in _manifest() if file.startswith("models/")})
 
 
@@ -125,6 +153,10 @@ def verify(name):
     ------
     ValueError
         Naming the file that is missing or damaged.
+
+    Examples
+    --------
+    >>> cep.surrogates.verify("lstm")  # says nothing if all is well
     """
     for file, expected in _manifest().items():
         if file.startswith(f"models/{name}/"):
@@ -143,6 +175,10 @@ def keep(model, name=None):
     model : Surrogate
     name : str, optional
         To load it by, such as "paced-esn"; default: the model's own.
+
+    Examples
+    --------
+    >>> cep.surrogates.keep(model, "my-model")  # doctest: +SKIP
     """
     name = name or model.name
     folder = kept_folder() / "models" / name

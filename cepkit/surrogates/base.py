@@ -32,6 +32,17 @@ class Surrogate:
         What it was made with; plain JSON.
     card : dict
         Where it comes from: data and their hash, seeds, training history, scores, versions.
+
+    Examples
+    --------
+    >>> class Resting(cep.surrogates.Surrogate):
+    ...     name = "resting"
+    ...     def _rollout(self, X, start, steps):
+    ...         return X[:, -1:].expand(-1, steps, -1)
+    ...
+    >>> trajectory, _ = cep.check.toy()
+    >>> dict(Resting().fit(trajectory).rollout(trajectory, steps=5).sizes)
+    {'start': 1, 'lead_time': 5, 'y': 4, 'x': 4}
     """
 
     name = None
@@ -95,6 +106,13 @@ class Surrogate:
         Returns
         -------
         self
+
+        Examples
+        --------
+        >>> trajectory, stimulus = cep.check.toy()
+        >>> model = cep.surrogates.make("nearest_beat").fit(trajectory, stimulus=stimulus)
+        >>> model.interval, model.nodes
+        (1.0, 16)
         """
         pieces = [trajectories] if isinstance(trajectories, xr.Dataset) else list(trajectories)
         if not pieces:
@@ -151,6 +169,14 @@ class Surrogate:
         -------
         xr.Dataset
             Dims (start, lead_time, y, x); ``lead_time`` in ms, 1 frame = the first one forecast.
+
+        Examples
+        --------
+        >>> trajectory, _ = cep.check.toy()
+        >>> model = cep.surrogates.make("last_beat").fit(trajectory)
+        >>> forecast = model.rollout(trajectory.isel(time=slice(0, 100)), steps=20)
+        >>> dict(forecast.sizes), float(forecast.lead_time[-1]), float(forecast.start[0])
+        ({'start': 1, 'lead_time': 20, 'y': 4, 'x': 4}, 20.0, 99.0)
         """
         if self.interval is None:
             raise ValueError(f"{self.name} has learnt nothing yet: call fit(trajectories) or cepkit.load first")
@@ -188,6 +214,17 @@ class Surrogate:
         ----------
         path : path-like
             The folder; what it held before stays until the new one is whole.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> trajectory, _ = cep.check.toy()
+        >>> model = cep.surrogates.make("climatology").fit(trajectory)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/mine")
+        ...     print(sorted(file.name for file in pathlib.Path(f"{folder}/mine").iterdir()))
+        ...
+        ['card.json', 'weights.safetensors']
         """
         path = Path(path)
         partial, old = (path.with_name(f".{path.name}.{end}.partial") for end in (os.getpid(), "old"))
@@ -223,7 +260,20 @@ class Surrogate:
 
     @classmethod
     def load(cls, path):
-        """Read what :meth:`save` wrote, checking it against the hash on its card."""
+        """Read what :meth:`save` wrote, checking it against the hash on its card.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> trajectory, _ = cep.check.toy()
+        >>> model = cep.surrogates.make("climatology").fit(trajectory)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/mine")
+        ...     again = type(model).load(f"{folder}/mine")
+        ...
+        >>> again.rollout(trajectory, 5).equals(model.rollout(trajectory, 5))
+        True
+        """
         path = Path(path)
         card = read_card(path)
         if card["name"] != cls.name:
@@ -296,7 +346,13 @@ class Surrogate:
 
 
 def check_fields(fields, argument):
-    """Refuse what is no trajectory, in the caller's words."""
+    """Refuse what is no trajectory, in the caller's words.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.base import check_fields
+    >>> check_fields(cep.check.toy()[0], "trajectories")  # says nothing if all is well
+    """
     if not isinstance(fields, xr.Dataset):
         raise ValueError(
             f"{argument} is a {type(fields).__name__}; it must be an xarray.Dataset with dims (time, y, x)"
@@ -310,7 +366,14 @@ def check_fields(fields, argument):
 
 
 def read_card(path):
-    """The card of a saved surrogate, as a dict."""
+    """The card of a saved surrogate, as a dict.
+
+    Examples
+    --------
+    >>> card = cep.surrogates.read_card(cep.surrogates.kept_folder() / "models" / "lstm")
+    >>> card["name"]
+    'lstm'
+    """
     file = Path(path) / "card.json"
     if not file.exists():
         raise ValueError(f"{file} is missing; {str(path)!r} is no saved surrogate")
@@ -323,12 +386,26 @@ def read_card(path):
 
 
 def sha256(file):
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.base import sha256
+    >>> len(sha256(cep.surrogates.kept_folder() / "MANIFEST.json"))
+    64
+    """
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def versions():
-    """Versions of what the numbers depend on."""
+    """Versions of what the numbers depend on.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.base import versions
+    >>> sorted(versions())
+    ['machine', 'numpy', 'python', 'threads', 'torch', 'xarray']
+    """
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,

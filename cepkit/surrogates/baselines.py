@@ -8,7 +8,15 @@ from .base import Surrogate
 
 
 class Persistence(Surrogate):
-    """Nothing changes: every frame of the forecast is the last one given."""
+    """Nothing changes: every frame of the forecast is the last one given.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> forecast = cep.surrogates.make("persistence").fit(trajectory).rollout(trajectory, steps=10)
+    >>> bool((forecast.Vm.isel(start=0) == trajectory.Vm[-1].astype("float32")).all())
+    True
+    """
 
     name = "persistence"
 
@@ -57,6 +65,14 @@ class LastBeat(_Rhythm):
 
     A history shorter than a cycle holds no beat to copy; then the last beat of the training part,
     kept by ``fit``, is played from the phase (time modulo cycle length) at which the history ends.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> model = cep.surrogates.make("last_beat").fit(trajectory)
+    >>> forecast = model.rollout(trajectory.isel(time=slice(0, 100)), steps=50)
+    >>> bool(abs(forecast.Vm.isel(start=0).values - trajectory.Vm[50:100].values).max() < 1e-4)
+    True
     """
 
     name = "last_beat"
@@ -74,7 +90,15 @@ class LastBeat(_Rhythm):
 
 
 class Climatology(_Rhythm):
-    """The mean beat of the training part, played from the phase at which the history ends."""
+    """The mean beat of the training part, played from the phase at which the history ends.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> model = cep.surrogates.make("climatology").fit(trajectory)
+    >>> model.cycle_length, model.rollout(trajectory.isel(time=[100]), steps=20).sizes["lead_time"]
+    (50.0, 20)
+    """
 
     name = "climatology"
 

@@ -39,6 +39,12 @@ class Settings:
     learning_rate : float
         Highest of a one-cycle schedule.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import conv_lstm
+    >>> conv_lstm.Settings(hidden=8).kernel
+    5
     """
 
     patch: int = 4
@@ -63,6 +69,14 @@ class ConvCell(nn.Module):
         Channels in, of the state and out; width of the kernel.
     told : slice
         The channels of the stimulus.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.conv_lstm import ConvCell
+    >>> cell = ConvCell(inputs=3, hidden=4, outputs=2, kernel=3)
+    >>> h, c = cell(torch.zeros(1, 3, 6, 6), torch.zeros(1, 4, 6, 6), torch.zeros(1, 4, 6, 6))
+    >>> tuple(h.shape), tuple(c.shape)
+    ((1, 4, 6, 6), (1, 4, 6, 6))
     """
 
     def __init__(self, inputs, hidden, outputs, kernel, told=slice(0)):
@@ -89,6 +103,14 @@ class ConvLSTM(Surrogate):
     one of the eight ways that leave the square as it is.  At the edge the picture is continued by its last
     row, as no current flows there.  What is written is ``KEEP`` times the frame before and a linear map of h,
     which lies between -1 and 1: a forecast can be wrong, but not without bound.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> model = cep.surrogates.make("conv_lstm", hidden=4, seen=10, given=5, free=5, batch=2, rounds=2)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "conv_lstm"

@@ -22,6 +22,12 @@ class Settings:
         Frames of the free runs on the validation part by which the penalty is chosen.
     seed : int
         Unused: nothing is drawn.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import dmd_control
+    >>> dmd_control.Settings(components=8).components
+    8
     """
 
     components: int = 64
@@ -42,6 +48,14 @@ class DMDControl(Reduced):
     ----------
     map : torch.Tensor, shape (K + P + 1, K)
         A, B and c, stacked and transposed: ``cat(a, u, 1) @ map`` is the next frame.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> model = cep.surrogates.make("dmd_control", components=8, horizon=50)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> bool(abs(model.eigenvalues()).max() < 1.1)
+    True
     """
 
     name = "dmd_control"

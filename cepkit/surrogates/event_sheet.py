@@ -31,6 +31,12 @@ class Sheet:
     history : array, shape (time, N, 4)
         z-scores; the last frame is time 0.
     stimulus : array, shape (time + steps, N)
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> event_sheet.Sheet.__init__.__code__.co_varnames[1:4]
+    ('model', 'history', 'stimulus')
     """
 
     def __init__(self, model, history, stimulus):
@@ -178,20 +184,45 @@ class Sheet:
 
 
 def onsets(stimulus):
-    """Frames at which a stimulus begins."""
+    """Frames at which a stimulus begins.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> stimulus = np.zeros((10, 4))
+    >>> stimulus[3:5, 0] = stimulus[8, 1] = -52.0
+    >>> event_sheet.onsets(stimulus).tolist()
+    [3, 8]
+    """
     on = (stimulus != 0).any(1)
     return np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
 
 
 def remember(memory, interval):
-    """The rhythm of each node: a running mean of the logarithm of its intervals; NaN while none is known."""
+    """The rhythm of each node: a running mean of the logarithm of its intervals; NaN while none is known.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> new = event_sheet.remember(np.array([np.nan, 0.0]), np.array([500.0, np.nan]))
+    >>> new.tolist()  # 500 ms is the unit, and nothing is learnt from nothing
+    [0.0, 0.0]
+    """
     new = np.log(np.clip(interval, 100, LONGEST) / 500)
     mixed = np.where(np.isnan(memory), new, memory + RECENT * (new - memory))
     return np.where(np.isnan(new), memory, mixed)
 
 
 def state_at(history, at, dt):
-    """Frames of a history at a time for each node [ms after its first], straight between frames."""
+    """Frames of a history at a time for each node [ms after its first], straight between frames.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> history = np.arange(5.0)[:, None, None] * np.ones((5, 2, 4))
+    >>> event_sheet.state_at(history, at=[1.5, 3.0], dt=1.0)[:, 0].tolist()
+    [1.5, 3.0]
+    """
     x = np.clip(np.asarray(at) / dt, 0, len(history) - 1.001)
     k = x.astype(int)
     w = (x - k)[:, None]
@@ -203,7 +234,15 @@ _table = None
 
 
 def lookup():
-    """Knot before each quarter of a millisecond after the first knot."""
+    """Knot before each quarter of a millisecond after the first knot.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> knot = event_sheet.lookup()
+    >>> int(knot[0]), bool((np.diff(knot) >= 0).all())
+    (0, True)
+    """
     global _table
     if _table is None:
         _table = np.searchsorted(KNOTS, KNOTS[0] + 0.25 * np.arange(round((KNOTS[-1] - KNOTS[0]) * 4) + 1), "right") - 1
@@ -212,7 +251,15 @@ def lookup():
 
 
 def read_at(course, tau):
-    """Courses (N, knots, 4) at a time each (N,), straight between knots."""
+    """Courses (N, knots, 4) at a time each (N,), straight between knots.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> course = event_sheet.KNOTS[None, :, None] * np.ones((1, len(event_sheet.KNOTS), 4))
+    >>> event_sheet.read_at(course, np.array([12.5]))[0].round(3).tolist()
+    [12.5, 12.5, 12.5, 12.5]
+    """
     tau = np.clip(tau, KNOTS[0], KNOTS[-1] - 1e-6)
     k = lookup()[((tau - KNOTS[0]) * 4).astype(int)]
     w = ((tau - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k]))[:, None]
@@ -222,7 +269,19 @@ def read_at(course, tau):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def draw(out, first, dt, when, old, since, course, previous, knots, lookup, mean, std):
-    """Read frames off the courses: a node's new one from ``since`` on, the one before until then."""
+    """Read frames off the courses: a node's new one from ``since`` on, the one before until then.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> knots, one = event_sheet.KNOTS, np.zeros(1)
+    >>> course = (knots[None, :, None] * np.ones((1, len(knots), 4))).astype(np.float32)
+    >>> out = np.zeros((3, 1, 4), np.float32)
+    >>> table, mean, std = event_sheet.lookup(), np.zeros(4), np.ones(4)
+    >>> event_sheet.draw(out, 0, 1.0, one, one, one, course, course, knots, table, mean, std)
+    >>> out[:, 0, 0].round(3).tolist()  # a course that is the time itself
+    [1.0, 2.0, 3.0]
+    """
     low, high = knots[0], knots[-1] - 1e-6
     for f in range(len(out)):
         t = (first + f + 1) * dt

@@ -31,6 +31,12 @@ class Settings:
     learning_rate : float
         Highest of a one-cycle schedule.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import latent_dynamics
+    >>> latent_dynamics.Settings(latent=8).latent
+    8
     """
 
     components: int = 64
@@ -53,6 +59,13 @@ class Dynamics(nn.Module):
     settings : Settings
     n_out, n_in : int
         Numbers that a step decodes (stride * K) and is told (stride * P).
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.latent_dynamics import Dynamics, Settings
+    >>> dynamics = Dynamics(Settings(latent=3, hidden=5), n_out=4, n_in=2)
+    >>> tuple(dynamics(torch.zeros(1, 6, 2)).shape)
+    (1, 6, 3)
     """
 
     def __init__(self, settings, n_out, n_in):
@@ -85,6 +98,15 @@ class LatentDynamics(Reduced):
     mean.  z starts at 0, wherever the tissue is, and the stimulus of the history brings it to where it has to
     be; of the frames given the model reads **none**.  Where the step of z does not end with the history, z starts
     as many frames earlier, in unstimulated tissue.  The components are decoded ``stride`` frames at a time.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy(beats=12)
+    >>> small = dict(components=4, latent=4, hidden=8, window=60, settle=20, batch=2, rounds=2)
+    >>> model = cep.surrogates.make("latent_dynamics", **small)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "latent_dynamics"

@@ -19,6 +19,14 @@ class LSTMNetwork(nn.Module):
     layers : int
     dropout : float
         Between the layers, in training only.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.lstm import LSTMNetwork
+    >>> network = LSTMNetwork(n_in=6, hidden=4)
+    >>> next_frames, h = network(torch.zeros(1, 10, 6))
+    >>> tuple(next_frames.shape), tuple(network.run_free(torch.zeros(1, 10, 6), steps=3).shape)
+    ((1, 10, 6), (1, 3, 6))
     """
 
     def __init__(self, n_in, hidden, layers=2, dropout=0.0):
@@ -61,7 +69,14 @@ class LSTMNetwork(nn.Module):
 
 
 def next_frame(network, X_b, noise=0.0, jitter=0.0):
-    """Equation 6 for a batch, lines 7 to 15 of Algorithm 1: each frame forecast from the true ones before it."""
+    """Equation 6 for a batch, lines 7 to 15 of Algorithm 1: each frame forecast from the true ones before it.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import lstm
+    >>> float(lstm.next_frame(lambda X: (X, None), torch.ones(1, 5, 2)))  # a copy of a frame that stays
+    0.0
+    """
     X_in, X_out = X_b[:, :-1], X_b[:, 1:]
     X_tilde, _ = network(blur(X_in, noise, jitter))  # h_0 = 0; x_tilde for all t at once
     return ((X_out - X_tilde) ** 2).mean()
@@ -74,6 +89,13 @@ def blur(X_in, noise, jitter, hold=100, share=0.7):
     resembles the one before, it then waits for ever.  So the input runs early or late by a few
     frames, anew every ``hold`` frames and in a ``share`` of the cases, while the target keeps time:
     the network has to keep time itself.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import lstm
+    >>> X = torch.zeros(1, 5, 2)
+    >>> lstm.blur(X, noise=0.0, jitter=0.0).equal(X)
+    True
     """
     batch, frames, n_in = X_in.shape
     if jitter:
@@ -89,7 +111,15 @@ def blur(X_in, noise, jitter, hold=100, share=0.7):
 
 
 def free_running(network, X_b, given):
-    """The same error of Algorithm 2: after ``given`` true frames the network is fed with its own output."""
+    """The same error of Algorithm 2: after ``given`` true frames the network is fed with its own output.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import lstm
+    >>> network = lstm.LSTMNetwork(n_in=2, hidden=3)
+    >>> bool(lstm.free_running(network, torch.ones(1, 6, 2), given=3) > 0)
+    True
+    """
     X_in, X_out = X_b[:, :given], X_b[:, given:]
     return ((X_out - network.run_free(X_in, X_out.shape[1])) ** 2).mean()
 
@@ -105,6 +135,16 @@ class LSTM(Network):
         "auto" takes CUDA where there is one.
     **changes
         Settings to change, for example ``hidden=32``.
+
+    Examples
+    --------
+    >>> from cepkit.profiles import Training
+    >>> trajectory, _ = cep.check.toy()
+    >>> recipe = Training(window=20, stride=10, epochs=1)
+    >>> model = cep.surrogates.make("lstm", "smoke", hidden=4, components=None, training=recipe, finish=None)
+    >>> _ = model.fit(trajectory, progress=False)
+    >>> dict(model.rollout(trajectory, steps=5).sizes)
+    {'start': 1, 'lead_time': 5, 'y': 4, 'x': 4}
     """
 
     name = "lstm"

@@ -34,6 +34,12 @@ class Settings:
     learning_rate, last_rate : float
         Highest of the one-cycle schedule of either part.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import lstm_stimulus
+    >>> lstm_stimulus.Settings(hidden=16).hidden
+    16
     """
 
     components: int = 48
@@ -57,6 +63,14 @@ class Cell(nn.Module):
     ----------
     K, P, hidden, stride : int
         Components, patches, size of the state, frames in a step.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.lstm_stimulus import Cell
+    >>> network = Cell(K=3, P=1, hidden=4, stride=2)
+    >>> frames, state = network(torch.zeros(1, 5, 3), torch.zeros(1, 5, 2))
+    >>> tuple(frames.shape)
+    (1, 5, 6)
     """
 
     def __init__(self, K, P, hidden, stride):
@@ -94,6 +108,15 @@ class LSTMStimulus(Reduced):
     A step is told frame k and the stimulus of frames k to k + stride - 1, and writes frames k + 1 to
     k + stride.  It is trained twice: first every step is given the true frame, with some noise; then, as
     in a forecast, the network's own.  Its gates and the tanh keep every output finite.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy(beats=12)
+    >>> small = dict(components=4, hidden=6, window=40, settle=10, batch=2, rounds=2, finish=2)
+    >>> model = cep.surrogates.make("lstm_stimulus", **small)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "lstm_stimulus"

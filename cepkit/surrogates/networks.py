@@ -14,6 +14,12 @@ class Network(Surrogate):
     """A surrogate that is a PyTorch network trained by Algorithm 1.
 
     A method writes ``build``, ``loss``, ``_forecast`` and names the layers that read and write frames.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.networks import Network
+    >>> issubclass(cep.surrogates.registry["lstm"], Network), Network.trains
+    (True, True)
     """
 
     trains = True
@@ -106,7 +112,14 @@ class Network(Surrogate):
 
 
 def pick_device(device):
-    """A torch device; "auto" is CUDA where there is one."""
+    """A torch device; "auto" is CUDA where there is one.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.networks import pick_device
+    >>> pick_device("cpu").type
+    'cpu'
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -10,7 +10,15 @@ from .networks import Network
 
 
 class Encoder(nn.Module):
-    """q(z_0 | X): a recurrent network reads the frames backwards in time and ends at the first."""
+    """q(z_0 | X): a recurrent network reads the frames backwards in time and ends at the first.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.neural_ode import Encoder
+    >>> mean, log_variance = Encoder(n_in=6, rnn=4, latent=3)(torch.zeros(2, 10, 6))
+    >>> tuple(mean.shape)
+    (2, 3)
+    """
 
     def __init__(self, n_in, rnn, latent):
         super().__init__()
@@ -38,6 +46,13 @@ class LatentODE(nn.Module):
         Frames from one time at which the ODE is solved to the next; between them z is a straight line.
     unit : float
         Frames that f takes for one unit of time.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.neural_ode import LatentODE
+    >>> network = LatentODE(n_in=6, latent=3, rnn=4, decoder=5, function=5)
+    >>> tuple(network.solve(torch.zeros(1, 3), frames=7).shape), tuple(network(torch.zeros(1, 4, 6), frames=7).shape)
+    ((1, 7, 3), (1, 7, 6))
     """
 
     def __init__(self, n_in, latent, rnn, decoder, function, solver="euler", step=1.0, unit=1000.0):
@@ -70,6 +85,13 @@ def elbo_loss(network, X_b, sigma, given=None):
     log p(X | z) with Gaussian noise of standard deviation sigma, minus KL(q(z_0 | X) || N(0, 1)).
     The encoder sees the first ``given`` frames; None shows it the whole window, as the paper's code
     does, and what the network then learns is to reconstruct, not to forecast.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.neural_ode import LatentODE, elbo_loss
+    >>> network = LatentODE(n_in=6, latent=3, rnn=4, decoder=5, function=5)
+    >>> bool(elbo_loss(network, torch.ones(1, 8, 6), sigma=0.1) > 0)
+    True
     """
     mean, log_variance = network.encoder(X_b[:, :given])
     z_0 = mean + torch.randn_like(mean) * (log_variance / 2).exp()
@@ -95,6 +117,16 @@ class NeuralODE(Network):
         "auto" takes CUDA where there is one.
     **changes
         Settings to change, for example ``solver="dopri5"``.
+
+    Examples
+    --------
+    >>> from cepkit.profiles import Training
+    >>> trajectory, _ = cep.check.toy()
+    >>> recipe = Training(window=20, stride=20, epochs=1)
+    >>> model = cep.surrogates.make("neural_ode", "smoke", latent=3, components=None, training=recipe)
+    >>> _ = model.fit(trajectory, progress=False)
+    >>> dict(model.rollout(trajectory, steps=5).sizes)
+    {'start': 1, 'lead_time': 5, 'y': 4, 'x': 4}
     """
 
     name = "neural_ode"

@@ -31,6 +31,12 @@ class Settings:
     learning_rate : float
         Highest of a one-cycle schedule.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import neural_ode_stimulus
+    >>> neural_ode_stimulus.Settings(latent=6).latent
+    6
     """
 
     components: int = 48
@@ -56,6 +62,13 @@ class ForcedODE(nn.Module):
     settings : Settings
     K, P : int
         Components and patches.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.neural_ode_stimulus import ForcedODE, Settings
+    >>> network = ForcedODE(Settings(latent=3, hidden=5, recurrent=4), K=2, P=1)
+    >>> tuple(network.f(torch.zeros(1, 3), torch.zeros(1, 5)).shape)
+    (1, 3)
     """
 
     def __init__(self, settings, K, P):
@@ -97,6 +110,15 @@ class NeuralODEStimulus(Reduced):
     there the ODE is solved by the midpoint rule in steps of ``stride`` frames, and each z is decoded to the
     frames of its step.  There is no noise on z and no Kullback-Leibler term: it is trained by the error
     of its forecast.  The tanh in f and the leak keep z bounded.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy(beats=12)
+    >>> small = dict(components=4, latent=4, hidden=8, recurrent=4, seen=10, window=30, batch=2, rounds=2)
+    >>> model = cep.surrogates.make("neural_ode_stimulus", **small)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "neural_ode_stimulus"

@@ -62,6 +62,12 @@ class Settings:
         in a free run the surrogate has to live with its own.
     without : sequence of str
         Groups of features that the response does not see: what they buy is in chapter 14.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import paced
+    >>> paced.Settings(hidden=32).hidden
+    32
     """
 
     hidden: int = 128
@@ -76,7 +82,14 @@ class Settings:
 
 
 def network(inputs, hidden, outputs, rank=None):
-    """Two hidden layers; with ``rank`` a narrow linear one before the last."""
+    """Two hidden layers; with ``rank`` a narrow linear one before the last.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import paced
+    >>> tuple(paced.network(inputs=3, hidden=8, outputs=2, rank=4)(torch.zeros(5, 3)).shape)
+    (5, 2)
+    """
     layers = [nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()]
     layers += [nn.Linear(hidden, rank)] if rank else []
     return nn.Sequential(*layers, nn.Linear(rank or hidden, outputs))
@@ -96,6 +109,16 @@ class Paced(Surrogate):
         After a rollout: how far the history lay from what the surrogate makes of it, a root mean
         square of z-scores over the last beat; NaN where the history shows no beat.  Tissue unlike
         that of the training data betrays itself here, before anything is forecast.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> protocol = cep.pacing.periodic(500.0, 1, cep.region.corner(sheet))
+    >>> run = cep.simulate(sheet, protocol, 40.0, progress=False)
+    >>> field = cep.stimulus_field(protocol, like=run)
+    >>> forecast = cep.load("paced").rollout(run.isel(time=slice(0, 21)), steps=20, stimulus=field)
+    >>> bool(forecast.Vm.isel(lead_time=-1).min() > 0)  # the wave has reached every node
+    True
     """
 
     name = "paced"

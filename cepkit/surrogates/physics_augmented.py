@@ -40,6 +40,12 @@ class Settings:
         Pairs in a batch, and number of batches.
     learning_rate : float
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import physics_augmented
+    >>> physics_augmented.Settings(hidden=16).hidden
+    16
     """
 
     dt: float = 0.1
@@ -118,6 +124,14 @@ class Sheet:
         In the order of FIRST_GUESS.
     interval, dt : float
         [ms]
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import physics_augmented
+    >>> sheet = physics_augmented.Sheet(cep.Tissue((4, 4)), list(physics_augmented.FIRST_GUESS.values()), 1.0, 0.1)
+    >>> features = sheet.run(np.zeros((5, 16)))
+    >>> features.shape, float(abs(features[..., 0]).max())  # nobody stimulates
+    ((5, 16, 8), 0.0)
     """
 
     def __init__(self, tissue, parameters, interval, dt):
@@ -153,6 +167,15 @@ class PhysicsAugmented(Surrogate):
     parameters : array, shape (5,)
     line : array, shape (2,)
         z-scored potential at v = 0, and for one unit of v.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> run = cep.simulate(sheet, cep.Protocol(), 20.0, progress=False)
+    >>> field = cep.stimulus_field(cep.Protocol(), like=run)
+    >>> forecast = cep.load("paced-physics_augmented").rollout(run.isel(time=slice(0, 11)), steps=10, stimulus=field)
+    >>> bool(forecast.Vm.max() < -60)  # nobody stimulates
+    True
     """
 
     name = "physics_augmented"

@@ -35,6 +35,12 @@ class Settings:
         Step [ms].
     seed : int
         Unused: nothing is drawn.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_galerkin
+    >>> pod_galerkin.Settings(components=32).components
+    32
     """
 
     components: int = 64
@@ -45,7 +51,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class DEIMSettings(Settings):
-    """Of :class:`PODDEIM`: fewer modes than points, for with as many of either some validation runs lose waves."""
+    """Of :class:`PODDEIM`: fewer modes than points, for with as many of either some validation runs lose waves.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_galerkin
+    >>> pod_galerkin.DEIMSettings(points=48).points
+    48
+    """
 
     components: int = 32
 
@@ -63,6 +76,14 @@ def modes(snapshots, count):
     mean : array, shape (N,)
     basis : array, shape (N, K)
         Orthonormal columns, the most energetic first; K = min(count, N).
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_galerkin
+    >>> snapshots = np.outer(np.sin(np.arange(20.0)), np.arange(6.0))
+    >>> mean, basis = pod_galerkin.modes(snapshots, 2)
+    >>> mean.shape, basis.shape, bool(abs(basis.T @ basis - np.eye(2)).max() < 1e-6)
+    ((6,), (6, 2), True)
     """
     mean = snapshots.mean(0, dtype=np.float64)
     centred = snapshots - mean.astype(snapshots.dtype)
@@ -82,6 +103,12 @@ def interpolation_points(basis):
     Returns
     -------
     array of int, shape (m,)
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_galerkin
+    >>> pod_galerkin.interpolation_points(np.eye(5)[:, :3]).tolist()
+    [0, 1, 2]
     """
     points = [int(np.argmax(np.abs(basis[:, 0])))]
     for k in range(1, basis.shape[1]):
@@ -91,7 +118,15 @@ def interpolation_points(basis):
 
 
 def diffusion_matrix(tissue):
-    """The discrete diffusion operator of ``Tissue.weights`` as a matrix, shape (N, N) [1/ms]."""
+    """The discrete diffusion operator of ``Tissue.weights`` as a matrix, shape (N, N) [1/ms].
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_galerkin
+    >>> L = pod_galerkin.diffusion_matrix(cep.Tissue((3, 3), spacing=0.5))
+    >>> L.shape, bool(abs(L.sum(1)).max() < 1e-12)  # a flat sheet stays flat
+    ((9, 9), True)
+    """
     number = np.arange(tissue.size).reshape(tissue.shape)
     L = np.zeros((tissue.size, tissue.size))
     for axis, (ahead, behind) in enumerate(zip(*tissue.weights, strict=True)):
@@ -175,6 +210,15 @@ class PODGalerkin(Surrogate):
         The nodes that hold a cell.
     back : array, shape (K, n)
         From a change at those nodes to one of the coefficients.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> run = cep.simulate(sheet, cep.Protocol(), 20.0, progress=False)
+    >>> field = cep.stimulus_field(cep.Protocol(), like=run)
+    >>> forecast = cep.load("paced-pod_galerkin").rollout(run.isel(time=slice(0, 11)), steps=10, stimulus=field)
+    >>> bool(forecast.Vm.max() < -60)  # nobody stimulates
+    True
     """
 
     name = "pod_galerkin"
@@ -284,6 +328,12 @@ class PODDEIM(PODGalerkin):
     calcium_mean : array, shape (3, N)
     extension : array, shape (3, N, m)
         From deviations at the points to those at all nodes.
+
+    Examples
+    --------
+    >>> model = cep.load("paced-pod_deim")
+    >>> model.settings.points, model.nodes
+    (192, 576)
     """
 
     name = "pod_deim"

@@ -33,6 +33,12 @@ class Settings:
     skip : int
         Frames at the beginning of each run left out, for want of a known past.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_regression
+    >>> pod_regression.Settings(components=8).components
+    8
     """
 
     components: int = 64
@@ -60,6 +66,14 @@ class PODRegression(Reduced):
     centres : torch.Tensor, shape (M, D)
         Parameters divided by the length scales.
     weights : torch.Tensor, shape (M, K)
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy(beats=12)
+    >>> model = cep.surrogates.make("pod_regression", components=4, samples=40, centres=40, frames=200, skip=100)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "pod_regression"
@@ -110,7 +124,15 @@ class PODRegression(Reduced):
 
 
 def kernel(x, y):
-    """exp(-abs(x - y)^2 / 2) for all pairs, (..., D) and (M, D) to (..., M)."""
+    """exp(-abs(x - y)^2 / 2) for all pairs, (..., D) and (M, D) to (..., M).
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_regression
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> pod_regression.kernel(x, x).diagonal().tolist()
+    [1.0, 1.0]
+    """
     squares = x.square().sum(-1, keepdim=True) + y.square().sum(-1) - 2 * x @ y.T
     return torch.exp(-0.5 * squares.clamp_min(0))
 
@@ -128,6 +150,12 @@ def pacing_features(U):
     torch.Tensor, shape (start, time, 7)
         Logarithm of the time since the last stimulus and of the two intervals before it, row and column
         of the last site and of the one before in patches.  Only stimuli before the frame count.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import pod_regression
+    >>> tuple(pod_regression.pacing_features(torch.zeros(1, 10, 4)).shape)
+    (1, 10, 7)
     """
     return torch.from_numpy(np.stack([_features_of_one(u) for u in U.numpy()]))
 

@@ -25,6 +25,12 @@ class Reduced(Surrogate):
         Orthonormal columns: ``(frame - mean) / std @ basis`` are the components.
     scale : torch.Tensor, shape (K,)
         Standard deviation of each component in training.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.reduced import Reduced
+    >>> issubclass(cep.surrogates.registry["esn"], Reduced), Reduced.reads_stimulus
+    (True, True)
     """
 
     reads_stimulus = True
@@ -141,6 +147,13 @@ def principal(pieces, count=256):
         Orthonormal; K is ``count``, or N_in if that is less.
     energy : torch.Tensor, shape (K,)
         Mean square of each component.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.reduced import principal
+    >>> scaling, basis, energy = principal([cep.check.toy()[0]], count=5)
+    >>> tuple(basis.shape), bool((energy[:-1] >= energy[1:]).all())
+    ((64, 5), True)
     """
     key = digest(*(str(p.attrs.get("data_hash", id(p))).encode() + str(p.sizes).encode() + bytes(p.time.values[[0, -1]])
                    for p in pieces))  # fmt: skip

@@ -72,6 +72,14 @@ class NearestBeat(_Replay):
 
     Sites differ by the distance of their centres and of their spreads; the scales between
     millimetres and milliseconds are ``SITE_MM`` and ``INTERVAL_MS``.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> model = cep.surrogates.make("nearest_beat").fit(trajectory, stimulus=stimulus)
+    >>> forecast = model.rollout(trajectory.isel(time=slice(0, 60)), steps=40, stimulus=stimulus)
+    >>> len(model.beats), round(float(forecast.Vm.max()))
+    (3, 35)
     """
 
     name = "nearest_beat"
@@ -86,7 +94,16 @@ class NearestBeat(_Replay):
 
 
 class LastResponse(_Replay):
-    """The tape recorder for irregular pacing: every stimulus is answered as the last one of training was."""
+    """The tape recorder for irregular pacing: every stimulus is answered as the last one of training was.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import LastResponse
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> model = LastResponse().fit(trajectory, stimulus=stimulus)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=40, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 40, 'y': 4, 'x': 4}
+    """
 
     name = "last_beat"
 
@@ -95,7 +112,16 @@ class LastResponse(_Replay):
 
 
 class MeanResponse(_Replay):
-    """Climatology for irregular pacing: the mean of all training frames so long after a stimulus."""
+    """Climatology for irregular pacing: the mean of all training frames so long after a stimulus.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import MeanResponse
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> model = MeanResponse().fit(trajectory, stimulus=stimulus)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=40, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 40, 'y': 4, 'x': 4}
+    """
 
     name = "climatology"
 
@@ -115,6 +141,15 @@ class MeanResponse(_Replay):
 
 
 def onsets(stimulus):
-    """Frames at which a stimulus begins, of a tensor (time, N)."""
+    """Frames at which a stimulus begins, of a tensor (time, N).
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.replay import onsets
+    >>> stimulus = torch.zeros(10, 4)
+    >>> stimulus[3:5, 0] = stimulus[8, 1] = -52.0
+    >>> onsets(stimulus).tolist()
+    [3, 8]
+    """
     on = (stimulus != 0).any(1).numpy()
     return np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))

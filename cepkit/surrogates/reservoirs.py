@@ -18,7 +18,14 @@ from .reduced import Reduced
 
 
 class Reservoir(NamedTuple):
-    """Weights that are drawn once and never trained: (size, size), (inputs, size) and (size,)."""
+    """Weights that are drawn once and never trained: (size, size), (inputs, size) and (size,).
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoirs.Reservoir._fields
+    ('W', 'W_in', 'bias')
+    """
 
     W: torch.Tensor
     W_in: torch.Tensor
@@ -45,6 +52,13 @@ def draw_reservoir(size, gains, radius, generator):
     -------
     Reservoir
         In the precision of ``gains``.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoir = reservoirs.draw_reservoir(50, torch.ones(2), 0.9, np.random.default_rng(0))
+    >>> tuple(reservoir.W.shape), tuple(reservoir.W_in.shape)
+    ((50, 50), (2, 50))
     """
 
     def normal(*shape):
@@ -70,6 +84,14 @@ def listen(reservoir, r, x, leak):
     Returns
     -------
     torch.Tensor, shape (batch, size)
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoir = reservoirs.draw_reservoir(50, torch.ones(2), 0.9, np.random.default_rng(0))
+    >>> r = reservoirs.listen(reservoir, torch.zeros(1, 50), torch.ones(1, 2), leak=1.0)
+    >>> tuple(r.shape), bool(abs(r).max() <= 1)
+    ((1, 50), True)
     """
     felt = torch.addmm(reservoir.bias, x, reservoir.W_in).addmm_(r, reservoir.W)
     return torch.lerp(r, felt.tanh_(), leak)
@@ -88,13 +110,27 @@ def delays(x, taps, spacing):
     -------
     torch.Tensor, shape (..., time - (taps - 1) * spacing, taps * d)
         The newest frame comes first.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> x = torch.arange(5.0)[:, None]
+    >>> reservoirs.delays(x, taps=2, spacing=1).tolist()
+    [[1.0, 0.0], [2.0, 1.0], [3.0, 2.0], [4.0, 3.0]]
     """
     last = x.shape[-2] - (taps - 1) * spacing
     return torch.cat([x[..., (taps - 1 - k) * spacing :, :][..., :last, :] for k in range(taps)], dim=-1)
 
 
 def products(v):
-    """All products of two entries, each pair once: shape (..., m) to (..., m (m + 1) / 2)."""
+    """All products of two entries, each pair once: shape (..., m) to (..., m (m + 1) / 2).
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoirs.products(torch.tensor([2.0, 3.0])).tolist()
+    [4.0, 6.0, 9.0]
+    """
     first, second = torch.triu_indices(v.shape[-1], v.shape[-1])
     return v[..., first] * v[..., second]
 
@@ -114,6 +150,12 @@ def nvar_features(linear, quadratic=None):
     Returns
     -------
     torch.Tensor, shape (..., 1 + m + q (q + 1) / 2)
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoirs.nvar_features(torch.tensor([2.0, 3.0])).tolist()
+    [1.0, 2.0, 3.0, 4.0, 6.0, 9.0]
     """
     quadratic = linear if quadratic is None else quadratic
     return torch.cat([torch.ones_like(linear[..., :1]), linear, products(quadratic)], dim=-1)
@@ -133,6 +175,13 @@ def ridge(gram, cross, penalty):
     Returns
     -------
     torch.Tensor, shape (features, outputs)
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> X = torch.eye(2, dtype=torch.float64)
+    >>> reservoirs.ridge(X.T @ X, X.T @ X, penalty=1.0).tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
     """
     return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), cross)
 
@@ -148,6 +197,12 @@ class Readout(Reduced):
     deviations, and what is not a number becomes 0: a run that fails stays on its row, with its failure.
 
     A method writes ``_draw``, ``_moments``, ``_begin`` and ``_features``.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.reservoirs import Readout
+    >>> issubclass(cep.surrogates.registry["esn"], Readout), issubclass(cep.surrogates.registry["nvar"], Readout)
+    (True, True)
     """
 
     LIMIT = 8.0
@@ -238,6 +293,13 @@ def blocks_of(A, U, stride, phase=0):
     u : torch.Tensor, shape (run, steps, stride * P)
     y : torch.Tensor, shape (run, steps, stride * K)
         The frames it has to write.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> a, u, y = reservoirs.blocks_of([torch.arange(7.0)[:, None]], [torch.zeros(7, 1)], stride=2)
+    >>> a.squeeze().tolist(), y.squeeze().tolist()
+    ([0.0, 2.0, 4.0], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     """
     steps = (min(map(len, A)) - 1 - phase) // stride
     end = phase + steps * stride
@@ -275,6 +337,12 @@ class ESNSettings:
     given, horizon : int
         Frames given and forecast on the validation part.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoirs.ESNSettings(size=60).size
+    60
     """
 
     components: int = 32
@@ -296,6 +364,14 @@ class ESN(Readout):
     A random recurrent network listens to the components and to the stimulus; only the linear map from
     its state, and from its input, to the next frames is learnt.  Small noise on the components in
     training stands for the errors that the model will meet when it feeds on itself.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> small = dict(components=4, size=30, choices=((0.9, 0.3, 0.3),), ridges=(1e-4,), settle=5)
+    >>> model = cep.surrogates.make("esn", **small).fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "esn"
@@ -373,6 +449,12 @@ class NVARSettings:
     given, horizon : int
         Frames given and forecast on the validation part.
     seed : int
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import reservoirs
+    >>> reservoirs.NVARSettings(multiplied=3).multiplied
+    3
     """
 
     components: int = 32
@@ -391,6 +473,14 @@ class NVAR(Readout):
 
     No reservoir and nothing random: the next frames are a linear map of some frames, of the stimulus
     and of products of two of the leading components.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> small = dict(components=4, multiplied=2, choices=((2, 1),), ridges=(1e-3,))
+    >>> model = cep.surrogates.make("nvar", **small).fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "nvar"

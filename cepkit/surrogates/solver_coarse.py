@@ -29,6 +29,13 @@ class SolverCoarse(Surrogate):
     dtype : str
     diffusivity : float
         [mm2/ms]
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> model = cep.surrogates.make("solver_coarse", dt=0.1).fit(trajectory, stimulus=stimulus)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
     name = "solver_coarse"
@@ -86,6 +93,14 @@ def protocol_of(stimulus, tissue, interval):
     tissue : Tissue
     interval : float
         Between its rows [ms].
+
+    Examples
+    --------
+    >>> from cepkit.surrogates.solver_coarse import protocol_of
+    >>> stimulus = torch.zeros(10, 16)
+    >>> stimulus[3, :4] = -52.0
+    >>> protocol_of(stimulus, cep.Tissue((4, 4)), interval=1.0).times.tolist()
+    [3.0]
     """
     stimuli = []
     for k in torch.nonzero((stimulus != 0).any(1)).ravel().tolist():

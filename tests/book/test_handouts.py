@@ -63,3 +63,22 @@ def test_students_get_all_but_the_solutions(path):
         assert any(line.startswith(heading) for line in text.splitlines())
     read, made = names(bare.cells)
     assert read <= made | set(dir(builtins)) | {"display", "get_ipython"}
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("solutions", [False, True], ids=["students", "solutions"])
+def test_a_handout_runs_from_top_to_bottom(solutions, tmp_path, monkeypatch):
+    papermill = pytest.importorskip("papermill")
+    for name, value in (("RETRAIN", "0"), ("TQDM_DISABLE", "1")):
+        monkeypatch.setenv(name, value)
+    nbformat.write(handouts.handout(ROOT / "book" / "04-sequences.ipynb", solutions), tmp_path / "chapter.ipynb")
+    executed = papermill.execute_notebook(
+        tmp_path / "chapter.ipynb",
+        tmp_path / "executed.ipynb",
+        {"profile": "smoke"},
+        kernel_name="python3",
+        cwd=ROOT / "book",
+        progress_bar=False,
+    )
+    said = "".join(output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
+    assert ("That is right." in said) == solutions

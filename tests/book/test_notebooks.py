@@ -70,6 +70,44 @@ def test_the_parameters_cell_holds_the_profile_and_nothing_else(chapter):
     assert tagged[0].source.strip() == 'profile = "laptop"'
 
 
+EXERCISE = re.compile(
+    r"^```\{exercise\}[^\n]*\n:label: (?P<label>\S+)\n\n\*\*(?P<grade>Warm-up|Core|Project)\.\*\* .+?\n```\n"
+    r"\n```\{admonition\} Hint\n:class: tip dropdown\n.+?\n```$",
+    re.S | re.M,
+)
+
+
+def text(chapter):
+    return "\n\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+
+
+def test_it_says_what_it_is_for_and_what_it_costs(chapter):
+    words = text(chapter)
+    assert re.search(r"\{admonition\} What you will learn\n:class: tip\n- ", words)
+    assert re.search(r"^Prerequisites: ", words, re.M) and re.search(r"^Cost: \{glue:text\}`cost-", words, re.M)
+    (minutes,) = re.findall(r"^Time: about (\d+) minutes to read\.", words, re.M)
+    # Two hundred words a minute, and three quarters of one for each cell of code with what it shows.
+    read = chapter.cells[: next(k for k, cell in enumerate(chapter.cells) if "## Exercises" in cell.source)]
+    prose = sum(len(cell.source.split()) for cell in read if cell.cell_type == "markdown")
+    assert abs(prose / 200 + 0.75 * sum(cell.cell_type == "code" for cell in read) - int(minutes)) < 6
+
+
+def test_its_exercises_are_graded_and_have_a_hint_and_a_solution_behind_a_click(chapter):
+    words = text(chapter)
+    exercises = list(EXERCISE.finditer(words))
+    assert len(exercises) == words.count("{exercise}") >= 3, "label, grade or hint is missing"
+    assert {exercise["grade"] for exercise in exercises} == {"Warm-up", "Core", "Project"}
+    for exercise in exercises:
+        solution = rf"^(`{{3,}})\{{solution(-start)?\}} {exercise['label']}\n:class: dropdown\n"
+        assert re.search(solution, words, re.M), f"no solution of {exercise['label']}"
+    assert words.count("{solution-start}") == words.count("{solution-end}")
+
+
+def test_most_chapters_let_an_answer_be_checked():
+    with_checks = [path.stem for path in CHAPTERS if "cep.check." in path.read_text()]
+    assert len(with_checks) > 0.75 * len(CHAPTERS)
+
+
 def test_outputs_name_no_place_on_the_machine_that_made_them(chapter):
     for cell in code(chapter):
         texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs]

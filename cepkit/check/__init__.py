@@ -1,0 +1,16 @@
+"""Self-checks: hand over an answer and hear what is wrong with it, but not what is right.
+
+What is right is worked out anew at each call, with the library itself; a typical mistake is worked out beside it, and
+whoever makes it is told its name. Every check prints one line and returns whether the answer holds.
+"""
+
+from .answers import field, function, number
+from .cells import apd90, conduction_velocity, rush_larsen, stimulus_potassium, threshold
+from .learning import euler, free_run, lstm_weights, scaling, verdict, windows, z_mse
+from .methods import conv_weights, modes, nvar_features, pays_after, surrogate, toy
+
+__all__ = [
+    "apd90", "conduction_velocity", "conv_weights", "euler", "field", "free_run", "function", "lstm_weights",
+    "modes", "number", "nvar_features", "pays_after", "rush_larsen", "scaling", "stimulus_potassium",
+    "surrogate", "threshold", "toy", "verdict", "windows", "z_mse",
+]  # fmt: skip

@@ -1,0 +1,238 @@
+"""Checks of exercises on the methods, of a model that is to enter the benchmark, and something to try it on."""
+
+import numpy as np
+import xarray as xr
+
+from . import answers
+from .answers import _all_close, _say
+
+
+def modes(count):
+    """Check ``count(pictures, share)``, how many POD modes hold a share of the mean square.
+
+    Parameters
+    ----------
+    count : callable
+        Array (pictures, points) and a share between 0 and 1 -> a whole number.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> cep.check.modes(lambda pictures, share: 3)
+    Not yet; sometimes too large, sometimes too small.
+    False
+    """
+
+    def needed(values, share):
+        return int(np.argmax(np.cumsum(values) / values.sum() >= share)) + 1
+
+    def singular(pictures):
+        return np.linalg.svd(pictures, compute_uv=False)
+
+    x = np.linspace(0.0, 1.0, 60)
+    fronts = [0.5 * (1 - np.tanh((x - x[:, None]) / width)) for width in (0.3, 0.1, 0.03)]
+    return answers.function(
+        count,
+        lambda p, share: needed(singular(p) ** 2, share),
+        [(p, share) for p in fronts for share in (0.99, 0.9999)],
+        {
+            "The mean square belongs to the squares of the singular values.": lambda p, s: needed(singular(p), s),
+            "One too few: the position of the first sum that suffices, counted from one.": (
+                lambda p, s: needed(singular(p) ** 2, s) - 1
+            ),
+            "One too many: stop at the first sum that suffices.": lambda p, s: needed(singular(p) ** 2, s) + 1,
+            "The mean picture is taken away. The share is that of the whole mean square here.": (
+                lambda p, s: needed(singular(p - p.mean(0)) ** 2, s)
+            ),
+        },
+        tolerance=1e-9,
+    )
+
+
+def nvar_features(count):
+    """Check ``count(numbers, taps)``, the features of NVAR: one, all entries seen, and all products of two.
+
+    Parameters
+    ----------
+    count : callable
+        Numbers in a frame, frames seen at once -> number of features.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> cep.check.nvar_features(lambda numbers, taps: 1 + numbers * taps + (numbers * taps) ** 2)
+    x times y and y times x are one product.
+    False
+    """
+    import torch
+
+    from cepkit.surrogates.reservoirs import nvar_features as features
+
+    def right(numbers, taps):
+        return features(torch.zeros(1, numbers * taps)).shape[1]
+
+    return answers.function(
+        count,
+        right,
+        [(2, 2), (3, 1), (5, 3)],
+        {
+            "The constant is missing.": lambda d, taps: right(d, taps) - 1,
+            "x times y and y times x are one product.": lambda d, taps: 1 + d * taps + (d * taps) ** 2,
+            "The squares are products, too.": lambda d, taps: right(d, taps) - d * taps,
+            "All frames that are seen enter, not one.": lambda d, taps: right(d, 1),
+            "The products alone: the entries themselves and the constant are features as well.": (
+                lambda d, taps: right(d, taps) - 1 - d * taps
+            ),
+        },
+        tolerance=1e-9,
+    )
+
+
+def conv_weights(count):
+    """Check ``count(inputs, hidden, kernel)``, the weights of the four gates of a ConvLSTM cell.
+
+    Parameters
+    ----------
+    count : callable
+        Channels read, channels of the hidden state, side of the kernel in places -> number of weights.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> cep.check.conv_weights(lambda inputs, hidden, kernel: 4 * hidden * (inputs + hidden) * kernel**2)
+    The biases are missing: one for each gate and channel.
+    False
+    """
+    from cepkit.surrogates.conv_lstm import ConvCell
+
+    def right(inputs, hidden, kernel):
+        return sum(p.numel() for p in ConvCell(inputs, hidden, 1, kernel).gates.parameters())
+
+    return answers.function(
+        count,
+        right,
+        [(3, 4, 3), (2, 6, 5)],
+        {
+            "The biases are missing: one for each gate and channel.": lambda n, H, k: right(n, H, k) - 4 * H,
+            "That is one gate. There are four.": lambda n, H, k: right(n, H, k) / 4,
+            "A kernel is a square: its side counts twice.": lambda n, H, k: 4 * H * (n + H) * k + 4 * H,
+            "The gates read the hidden state as well as the input.": lambda n, H, k: 4 * H * n * k**2 + 4 * H,
+        },
+        tolerance=1e-9,
+    )
+
+
+def pays_after(beats):
+    """Check ``beats(training, solver, surrogate)``, after how many beats training has paid for itself.
+
+    Parameters
+    ----------
+    beats : callable
+        Time of the training [s], time of one beat by the solver and by the surrogate [ms] -> number of beats.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> cep.check.pays_after(lambda training, solver, surrogate: training / (solver - surrogate))
+    Seconds are divided by milliseconds.
+    False
+    """
+    return answers.function(
+        beats,
+        lambda training, solver, surrogate: 1000 * training / (solver - surrogate),
+        [(600.0, 90.0, 20.0), (45.0, 80.0, 70.0)],
+        {
+            "The surrogate's own time is not free: a beat saves the difference.": lambda a, b, c: 1000 * a / b,
+            "Divided by the surrogate's time: what a beat saves is the difference.": lambda a, b, c: 1000 * a / c,
+            "Seconds are divided by milliseconds.": lambda a, b, c: a / (b - c),
+            "Saved is the solver's time less the surrogate's, not the other way round.": (
+                lambda a, b, c: 1000 * a / (c - b)
+            ),
+        },
+        tolerance=0.01,
+    )
+
+
+def surrogate(model):
+    """Check that a model keeps the rules of the benchmark, on a sheet of 4 x 4 nodes.
+
+    Parameters
+    ----------
+    model : Surrogate
+        Not yet fitted.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> cep.check.surrogate(cep.surrogates.make("persistence"))
+    That is right.
+    True
+    """
+    trajectory, stimulus = toy()
+    history = trajectory.isel(time=slice(0, 60))
+    other = stimulus.copy(deep=True)
+    other[90:] = 0.0
+    try:
+        model.fit(trajectory, stimulus=stimulus)
+        run, again, without = (model.rollout(history, 60, stimulus=s) for s in (stimulus, stimulus, other))
+        short = model.rollout(history, 20, stimulus=stimulus)
+    except Exception as error:
+        return _say(f"Your model stops with {type(error).__name__}: {error}")
+    if not all(np.isfinite(run[v]).all() for v in run.data_vars):
+        return _say("The forecast holds NaN or infinite numbers.")
+    if not run.equals(again):
+        return _say("Two forecasts from the same history differ: draw random numbers from a seed.")
+    if not _all_close([without.isel(lead_time=slice(0, 29))], [run.isel(lead_time=slice(0, 29))], 1e-5):
+        return _say("A stimulus acts before it comes: frame k may depend on the stimulus up to then, and no further.")
+    if not _all_close([short], [run.isel(lead_time=slice(0, 20))], 1e-5):
+        return _say("A longer forecast begins otherwise than a shorter one: it must not know how long it will be.")
+    return _say(None)
+
+
+def toy(beats=3):
+    """A trajectory to try things on: beats of a wave on 4 x 4 nodes, made of formulas in no time.
+
+    Parameters
+    ----------
+    beats : int
+        One each 50 ms.
+
+    Returns
+    -------
+    trajectory : xr.Dataset
+        Vm, Cai, CaSR and CaSS over (time, y, x), frames 1 ms apart.
+    stimulus : xr.DataArray
+        Its stimulus current [pA/pF], every 50 ms in a corner.
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy()
+    >>> dict(trajectory.sizes), stimulus.dims
+    ({'time': 150, 'y': 4, 'x': 4}, ('time', 'y', 'x'))
+    """
+    from cepkit.dataset import UNITS
+
+    axis, t = 0.5 * np.arange(4.0), np.arange(50.0 * beats)
+    since = (t[:, None, None] - 40.0) % 50.0 - axis[:, None] - axis
+    shape = np.interp(since, [0.0, 2.0, 20.0, 30.0], [0.0, 1.0, 0.8, 0.0])
+    data = {"Vm": 120.0 * shape - 85.0, "Cai": 1e-3 * shape, "CaSR": 3.0 - shape, "CaSS": 1e-2 * shape}
+    coords = {"time": t, "y": axis, "x": axis}
+    trajectory = xr.Dataset({v: (("time", "y", "x"), f, {"units": UNITS[v]}) for v, f in data.items()}, coords)
+    stimulus = xr.zeros_like(trajectory.Vm).rename("stimulus")
+    stimulus[40::50, :2, :2] = -52.0
+    return trajectory.assign_attrs(cycle_length=50.0), stimulus

@@ -1,0 +1,58 @@
+"""Every public function and class shows how it is used, and what is shown is what happens."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import cepkit
+
+MODULES = sorted(m.name for m in pkgutil.walk_packages(cepkit.__path__, "cepkit.") if not m.name.endswith("__main__"))
+METHODS = ("fit", "rollout", "save", "load")  # of every surrogate
+#: Its source text is part of the key under which scores are kept; the module's docstring shows it.
+SHOWN_BY_THE_MODULE = {"cepkit.benchmark.evaluate"}
+
+
+def documented(name):
+    """Full name -> docstring, of a module, its public callables, and the methods of a surrogate."""
+    module = importlib.import_module(name)
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_") and getattr(v, "__module__", None) == name}
+    found = {name: module.__doc__} | {f"{name}.{k}": inspect.getdoc(v) for k, v in own.items() if callable(v)}
+    surrogate = own.get("Surrogate")
+    if surrogate:
+        found |= {f"{name}.Surrogate.{m}": inspect.getdoc(getattr(surrogate, m)) for m in METHODS}
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """No progress bars, no windows; figures and seeds of other tests stay as they are."""
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    with plt.rc_context({"backend": "agg"}), torch.random.fork_rng():
+        yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_callable_has_an_example(name):
+    without = [
+        k for k, text in documented(name).items() if k != name and "Examples\n--------\n>>> " not in (text or "")
+    ]
+    assert set(without) <= SHOWN_BY_THE_MODULE
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_say_what_happens(name):
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for key, text in documented(name).items():
+        names = {"cep": cepkit, "np": np, "torch": torch, "xr": xr}
+        names |= {key.rpartition(".")[2]: vars(importlib.import_module(name)).get(key.rpartition(".")[2])}
+        output = []
+        runner.run(doctest.DocTestParser().get_doctest(text or "", names, key, None, 0), out=output.append)
+        assert not output, "".join(output)
