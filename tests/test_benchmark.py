@@ -59,7 +59,7 @@ def test_a_taller_beat_that_follows_is_another_beat(beats):
     V, Ca = (x.copy() for x in beats)
     V[400:900] = -85 + 1.1 * (V[400:900] + 85)  # the second beat, 500 ms after the first
     assert np.allclose(events.find(V, Ca, 1.0, 5)[:, :3, 1], events.find(*beats, 1.0, 5)[:, :3, 1], atol=0.1)
-    V[380:600] = np.maximum(V[380:600], -70.0)  # the first never ends
+    V[380:610] = np.maximum(V[380:610], -70.0)  # the first never ends
     assert np.isnan(events.find(V, Ca, 1.0, 5)[:, 0, 1]).all()
 
 
