@@ -24,7 +24,8 @@ PREPARE = """async () => {
   for (const link of document.querySelectorAll('a[href]'))
     if (!/^https?:/.test(link.getAttribute('href'))) link.removeAttribute('href');
   if (window.MathJax?.startup) await MathJax.startup.promise;
-  await Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode().catch(() => 0); }));
+  const loaded = image => { image.loading = 'eager'; return image.decode().catch(() => 0); };
+  await Promise.all([...document.images].map(loaded));
 }"""
 STYLE = "font-family: sans-serif; color: #222;"
 
@@ -56,7 +57,9 @@ def front(title, contents):
 
 def numbers(first, last):
     """HTML of otherwise empty pages that bear their numbers."""
-    one = "<div style='height: 250mm; break-after: page; position: relative'><p style='position: absolute; bottom: 0; width: 100%; text-align: center; font-size: 9pt; margin: 0'>{}</p></div>"  # noqa: E501
+    sheet = "height: 250mm; break-after: page; position: relative"
+    foot = "position: absolute; bottom: 0; width: 100%; text-align: center; font-size: 9pt; margin: 0"
+    one = f"<div style='{sheet}'><p style='{foot}'>{{}}</p></div>"
     return f"<body style='{STYLE} margin: 0'>" + "".join(map(one.format, range(first, last + 1)))
 
 
@@ -77,7 +80,7 @@ def print_book(pages, target, files):
         for file in files:
             page.goto((pages / f"{file}.html").resolve().as_uri())
             page.evaluate(PREPARE)
-            heading = page.locator("article h1").first.evaluate("h => h.firstChild.textContent ? h.innerText : ''")
+            heading = page.locator("article h1").first.text_content()
             parts.append((" ".join(heading.replace("#", "").split()), printed()))
 
         def cover(offset):
