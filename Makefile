@@ -27,7 +27,7 @@ STAMP   :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test bench refresh lab students solutions clean
+.PHONY: help env book pdf test bench refresh lab students solutions clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ $(STAMP): requirements.lock pyproject.toml
 book: env        ## run the chapters and render the book into _build/html
 	@$(PY) book/make.py run
 	@$(PY) book/make.py render
+
+pdf: env         ## print the rendered book into _build/book.pdf (needs Chromium; `make book` first)
+	@$(PY) book/pdf.py
 
 test: env        ## unit tests, the notebooks in git (nbval), the chapters at smoke, the built pages
 	@$(PY) -m pytest -m "not book" --ignore tests/benchmarks

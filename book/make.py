@@ -255,7 +255,8 @@ def render(notebooks, build):
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(BOOK, stage / "book", ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.py"))
     shutil.copytree(ROOT / "cepkit", stage / "cepkit", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "_static", stage / "_static")
+    for folder in ("_static", "_ext"):
+        shutil.copytree(ROOT / folder, stage / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for path in executed + [ROOT / "_config.yml", ROOT / "_toc.yml"]:
         shutil.copy(path, stage / "book" if path.suffix == ".ipynb" else stage)
     generated = stage / "book" / "_generated"

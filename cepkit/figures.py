@@ -4,9 +4,15 @@ Functions take labelled data and hand back a closed :class:`matplotlib.figure.Fi
 once, as the value of its cell.
 """
 
+import base64
+import html
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from IPython.display import HTML
+from PIL import Image
 
 #: What is drawn for each variable: label, unit, factor from stored to drawn unit, colour (Okabe and Ito's).
 VARIABLES = {
@@ -283,6 +289,62 @@ def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
     low, high = drawn(truth).min(), drawn(truth).max()
     named = {MODELS.get(key, (key,))[0]: field for key, field in {"truth": truth, **forecasts}.items()}
     return sheets(named, times, columns, low, high, time)
+
+
+def film(fields, times, alt, still, x="time", rate=20):
+    """Several fields side by side in one looping animation, with a still for paper and for those who want no motion.
+
+    Parameters
+    ----------
+    fields : xr.DataArray or dict of str to xr.DataArray
+        Dims (``x``, y, x) of one variable on one grid; names of models get their label.
+    times : sequence of float
+        The frames [ms].
+    alt : str
+        What is to be seen, for those who do not see it.
+    still : float
+        The frame [ms] that stands for the film.
+    rate : float
+        Frames a second.
+
+    Returns
+    -------
+    IPython.display.HTML
+        About 2 kB a frame.
+    """
+    named = fields if isinstance(fields, dict) else {"": fields}
+    shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
+    low, high = min(drawn(f).min() for f in shown), max(drawn(f).max() for f in shown)
+    fig, axes = new(1, len(shown), height=2.9, width=0.4 + 2.7 * len(shown))
+    images = [_map(ax, f[0], MODELS.get(name, (name,))[0], vmin=low, vmax=high)
+              for ax, name, f in zip(axes[0], named, shown, strict=True)]  # fmt: skip
+    for ax in axes[0]:
+        ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        ax.spines[:].set_visible(False)
+    fig.colorbar(images[-1], ax=axes, label=label_of(shown[0]), shrink=0.9)
+    clock = axes[0, 0].text(0, -0.03, "0000 ms", transform=axes[0, 0].transAxes, va="top", family="DejaVu Sans Mono")
+    fig.set_dpi(110)
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # from here on nothing moves but the wave
+
+    def frame(k):
+        for image, field in zip(images, shown, strict=True):
+            image.set_data(drawn(field[k]))
+        clock.set_text(f"{times[k]:4.0f} ms")
+        fig.canvas.draw()
+        return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3].copy())
+
+    moving, fixed = io.BytesIO(), io.BytesIO()
+    first, *others = map(frame, range(len(times)))
+    first.save(moving, "WEBP", save_all=True, append_images=others, duration=round(1000 / rate), loop=0, quality=70)
+    frame(int(np.abs(np.asarray(times, float) - still).argmin())).save(fixed, "PNG", optimize=True)
+    plt.close(fig)
+    webp, png = (base64.b64encode(data.getvalue()).decode() for data in (moving, fixed))
+    return HTML(
+        f'<picture class="cep-film"><source media="print, (prefers-reduced-motion: reduce)" '
+        f'srcset="data:image/png;base64,{png}"><img src="data:image/webp;base64,{webp}" '
+        f'width="{first.width}" height="{first.height}" alt="{html.escape(alt)}"></picture>'
+    )
 
 
 # ---- curves -------------------------------------------------------------------------------------

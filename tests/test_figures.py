@@ -1,9 +1,14 @@
 """Figures show what they were given: read back from the artists, not from pixels."""
 
+import base64
+import io
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 from cepkit import figures
 
@@ -101,3 +106,15 @@ def test_traces_of_any_number(count):
     fig = figures.traces(panels)
     assert sum(len(ax.lines) for ax in fig.axes) == count
     assert sum(ax.get_xlabel() == "time [ms]" for ax in fig.axes) == min(count, 2)
+
+
+def test_a_film_has_every_frame_and_a_still():
+    film = figures.film({"truth": wave(), "lstm": wave(50.0)}, TIME[:7], alt='a "wave"', still=3.0)
+    kinds = dict(re.findall(r"data:image/(\w+);base64,([^\"]+)", film.data))
+    moving, still = (Image.open(io.BytesIO(base64.b64decode(kinds[kind]))) for kind in ("webp", "png"))
+    assert moving.n_frames == 7 and moving.info["loop"] == 0
+    assert moving.size == still.size
+    moving.seek(3)
+    difference = np.asarray(moving.convert("RGB"), float) - np.asarray(still.convert("RGB"), float)
+    assert abs(difference).mean() < 4, "the still is the frame that was asked for"
+    assert 'alt="a &quot;wave&quot;"' in film.data and "prefers-reduced-motion" in film.data

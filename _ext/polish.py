@@ -1,0 +1,31 @@
+"""What the theme leaves to be mended on every page; a Sphinx extension that is loaded after all others."""
+
+import re
+
+MENDED = (
+    # A whole entry of a list has the role "listitem"; the one that docutils writes is deprecated and breaks the list.
+    (r'role="doc-biblioentry"', 'role="listitem"'),
+    # An empty corner of a table heads nothing.
+    (r"<th>\s*</th>", "<td></td>"),
+    # A table that is wider than a telephone scrolls in a box of its own, which the keyboard reaches.
+    (r'(<table[^>]*class="dataframe".*?</table>)', r'<div class="table-scroll" tabindex="0">\1</div>'),
+    # The list of source pages holds lists beside its items, where only items may be.
+    (r"</li>\s*<ul>(.*?)</ul>", r"<ul>\1</ul></li>"),
+)
+
+
+def mend(app, name, template, context, doctree):
+    """Replace what a browser or a screen reader would stumble over."""
+    for pattern, better in MENDED:
+        context["body"] = re.sub(pattern, better, context.get("body", ""), flags=re.DOTALL)
+    context["css_files"] = [file for file in context["css_files"] if "thebe" not in str(file.filename)]
+
+
+def setup(app):
+    # Jupyter Book loads sphinx_thebe always; without a server to talk to it leaves errors on the console only.
+    for event, listeners in app.events.listeners.items():
+        app.events.listeners[event] = [one for one in listeners if one.handler.__module__ != "sphinx_thebe"]
+    # Unless this is said, the theme calls its own empty default invalid, on the console.
+    app.add_js_file(None, body='document.documentElement.dataset.mode ||= "auto"')
+    app.connect("html-page-context", mend)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
