@@ -139,6 +139,39 @@ def sortable(table, label):
     'HTML'
     """
 
+    return HTML(f"{_table(table, label)}<style>{_SORT_CSS}</style><script>{_SORT_JS}</script>")
+
+
+def table_explorer(tables, label):
+    """One of several sortable tables at a time, chosen from a list; without JavaScript all of them are shown.
+
+    Parameters
+    ----------
+    tables : dict of str to pandas.DataFrame
+        What the list calls each table, and the table.
+    label : str
+        Name of the control.
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> tables = {name: pd.DataFrame({"cl500": [0.1, 0.02]}, index=["a", "b"]) for name in ("Vm", "Cai")}
+    >>> cep.widgets.table_explorer(tables, "What to show").data.count("<option")
+    2
+    """
+    options = "".join(f"<option>{html.escape(name)}</option>" for name in tables)
+    return HTML(
+        f'<div class="cep-explorer"><label>{html.escape(label)} <select>{options}</select></label>'
+        f"{''.join(_table(table, name) for name, table in tables.items())}</div>"
+        f"<style>{_SORT_CSS}</style><script>{_SORT_JS}{_CHOOSE_JS}</script>"
+    )
+
+
+def _table(table, label):
     def cell(value):
         number = isinstance(value, int | float | np.number)
         text = ("–" if not np.isfinite(value) else f"{value:.3g}") if number else str(value)
@@ -151,13 +184,23 @@ def sortable(table, label):
         f'<tr><th scope="row">{html.escape(str(i))}</th>{"".join(map(cell, row))}</tr>'
         for i, row in zip(table.index, table.itertuples(index=False), strict=True)
     )
-    return HTML(
+    return (
         f'<div class="cep-sortable"><table><caption>{html.escape(label)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        f"<style>{_SORT_CSS}</style><script>{_SORT_JS}</script>"
     )
 
 
+_CHOOSE_JS = """
+(() => {
+  for (const box of document.querySelectorAll('.cep-explorer:not([data-ready])')) {
+    box.dataset.ready = 1;
+    const select = box.querySelector('select'), tables = [...box.querySelectorAll('.cep-sortable')];
+    const show = () => tables.forEach((table, k) => { table.hidden = k !== select.selectedIndex; });
+    select.addEventListener('change', show);
+    show();
+  }
+})();
+"""
 _SORT_CSS = """
 .cep-sortable { overflow-x: auto; }
 .cep-sortable table { border-collapse: collapse; font-size: 0.85em; }

@@ -73,6 +73,17 @@ def test_bad_fields_are_refused():
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def titled(page, tmp_path):
+    """Title of a page after its scripts have run."""
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync"
+    )
+    command = [BROWSER, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return re.search(r"<title>([^<]*)", dom)[1]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_controls_react_in_a_browser(tmp_path):
@@ -91,13 +102,7 @@ def test_controls_react_in_a_browser(tmp_path):
     page = tmp_path / "page.html"
     body = widgets.sheet_player(field()).data + widgets.curve_explorer(data, text, "Block", "Current", "Level").data
     page.write_text(f"<!doctype html><meta charset=utf-8><title>not run</title>{body}{script}")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync"
-    )
-    command = [BROWSER, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    title = re.search(r"<title>([^<]*)", dom)[1]
+    title = titled(page, tmp_path)
     # Frame 4 at row 1, column 0 is -80 + 40 + 1; the last choice and level read "1-2".
     assert title == "4 ms; at the electrode -39.0 mV | 1-2", title
 
@@ -119,3 +124,21 @@ def test_a_sortable_table_sorts_numbers_as_numbers():
     text = widgets.sortable(table, "Errors").data
     assert '<td data-value="12">12</td>' in text and "<td>–</td>" in text and "b&lt;c" in text
     assert text.count('<th scope="col"><button type="button">') == 3 and "<caption>Errors</caption>" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+def test_the_explorer_shows_the_chosen_table(tmp_path):
+    tables = {name: pd.DataFrame({"error": [value]}, index=["a"]) for name, value in (("first", 1.5), ("second", 2.5))}
+    script = """<script>
+      const select = document.querySelector('.cep-explorer select');
+      const tables = [...document.querySelectorAll('.cep-sortable')];
+      const seen = () => tables.map(t => t.hidden ? '-' : t.querySelector('td').textContent);
+      const before = seen();
+      select.value = 'second'; select.dispatchEvent(new Event('change'));
+      document.title = before + ' | ' + seen();
+    </script>"""
+    page = tmp_path / "page.html"
+    body = widgets.table_explorer(tables, "Which").data
+    page.write_text(f"<!doctype html><meta charset=utf-8><title>not run</title>{body}{script}")
+    assert titled(page, tmp_path) == "1.5,- | -,2.5"
