@@ -48,7 +48,7 @@ def code_digest():
     """One hash of everything outside a notebook that its outputs depend on: code, versions, kept weights."""
     data = ROOT / "data"
     results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
-    files = [*sorted((ROOT / "cepkit").rglob("*.py")), ROOT / "requirements.lock", *sorted(results)]
+    files = [*sorted((ROOT / "cepkit").rglob("*.py")), *sorted((ROOT / "cepkit").rglob("*.js")), ROOT / "requirements.lock", *sorted(results)]
     return sha256("".join(f"{path.name} {sha256(path.read_bytes())}\n" for path in files if path.exists()).encode())
 
 
@@ -218,6 +218,8 @@ def module_list():
 
 def render(notebooks, build):
     """Build the pages from the executed notebooks in `notebooks` into `build`/html; warnings are errors."""
+    from cepkit import live  # here: the other commands need nothing of it
+
     executed = [notebooks / chapter.name for chapter in chapters()]
     missing = [path.name for path in executed if not path.exists()]
     if missing:
@@ -242,6 +244,8 @@ def render(notebooks, build):
     shutil.rmtree(output, ignore_errors=True)
     (stage / "_build" / "html").rename(output)
     shutil.rmtree(stage)
+    # Made of the kept weights, and not in the stage: every page would load what lies in its _static.
+    (output / "book" / live.SCRIPT).resolve().write_text(live.script(), encoding="utf-8")
     print(f"The book is built. Open {output / 'index.html'}")
 
 
