@@ -184,7 +184,7 @@ def test_a_pointer_paces_and_draws_a_line_of_block(page):
     side = canvas.bounding_box()["width"]
     canvas.click(position={"x": 0.1 * side, "y": 0.9 * side})
     page.wait_for_function("cepLive.sheets[0].frame.values[0] > -60")
-    page.get_by_label("A click").select_option("block")
+    page.get_by_label("A click", exact=True).select_option("block")
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.5 * side, box["y"] + 0.1 * side)
     page.mouse.down()
