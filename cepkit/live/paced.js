@@ -10,7 +10,8 @@ const numbers = packed => Float64Array.from(new Float32Array(bytes(packed.data).
 
 /* ---- the networks ---- */
 
-/* x @ weight + bias for rows x, then SiLU if asked. Four inputs at a time: the sums are loaded and stored less often. */
+/* x @ weight + bias for rows x, then SiLU if asked. Four inputs at a time: the sums are loaded and stored less
+   often. */
 function linear(x, {weight, bias}, count, silu) {
   const inputs = x.length / count, outputs = bias.length, out = new Float64Array(count * outputs), whole = inputs & ~3;
   for (let s = 0; s < count; s++) {
@@ -19,7 +20,8 @@ function linear(x, {weight, bias}, count, silu) {
     for (let i = 0; i < whole; i += 4) {
       const a = x[from + i], b = x[from + i + 1], c = x[from + i + 2], d = x[from + i + 3];
       let p = i * outputs, q = p + outputs, r = q + outputs, t = r + outputs;
-      for (let j = to; j < to + outputs; j++) out[j] += a * weight[p++] + b * weight[q++] + c * weight[r++] + d * weight[t++];
+      for (let j = to; j < to + outputs; j++)
+        out[j] += a * weight[p++] + b * weight[q++] + c * weight[r++] + d * weight[t++];
     }
     for (let i = whole; i < inputs; i++)
       for (let j = 0; j < outputs; j++) out[to + j] += x[from + i] * weight[i * outputs + j];
@@ -231,7 +233,8 @@ class PacedSheet {
   arrivals(boxes, now, t, caught) {
     const chosen = boxes.filter((_, k) => caught[k]), out = new Float64Array(this.n).fill(Infinity);
     for (const box of chosen.length ? chosen : boxes)
-      this.net.apply('arrival', 'place', this.place(box, now, t), this.n).forEach((a, i) => { out[i] = Math.min(out[i], a); });
+      this.net.apply('arrival', 'place', this.place(box, now, t), this.n)
+        .forEach((a, i) => { out[i] = Math.min(out[i], a); });
     return out.map(a => Math.max(10 * a, 0.05));
   }
 
@@ -243,7 +246,8 @@ class PacedSheet {
     for (let i = 0; i < this.n; i++) {
       const at = [Math.floor(i / shape[1]), i % shape[1]];
       const axes = box.map(([low, high], a) => [
-        Math.max(low - at[a], at[a] - high, 0), Math.min(low, shape[a] - 1 - high), Math.min(at[a], shape[a] - 1 - at[a])]);
+        Math.max(low - at[a], at[a] - high, 0), Math.min(low, shape[a] - 1 - high),
+        Math.min(at[a], shape[a] - 1 - at[a])]);
       if (axes[0][0] < axes[1][0]) axes.reverse();  // the axis with the longer gap comes first
       const [a, b] = axes;
       rows.set([Math.hypot(a[0], b[0]), a[0], b[0], a[1], b[1], a[2], b[2], recovery, rest], i * 9);

@@ -75,7 +75,8 @@ function voltageTable(grid, dt, c) {
 }
 
 const rectifierTable = grid =>
-  Float64Array.from({length: Math.round((grid.high - grid.low) / grid.step) + 1}, (_, k) => rectifier(grid.low + grid.step * k));
+  Float64Array.from({length: Math.round((grid.high - grid.low) / grid.step) + 1},
+    (_, k) => rectifier(grid.low + grid.step * k));
 
 /* exp(x) for -0.5 <= x <= 0 by its series, as kernel.small_exp has it. */
 const smallExp = x => 1 + x * (1 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x * (1 / 720
@@ -226,7 +227,8 @@ class Tissue {
       const leak = Vleak * (CaSR - Cai), uptake = Vmaxup * Cai * Cai / (Cai * Cai + Kup2);
       const transfer = Vxfer * (CaSS - Cai);
       const cyt = (Cai + Kbufc) ** 2, sr = (CaSR + Kbufsr) ** 2, ss = (CaSS + Kbufss) ** 2;
-      conc[q] = Cai + dt * cyt / (cyt + bufc) * ((leak - uptake) * srPerC + transfer - (ibCa + ipCa - 2 * iNaCa) * half);
+      conc[q] = Cai + dt * cyt / (cyt + bufc)
+        * ((leak - uptake) * srPerC + transfer - (ibCa + ipCa - 2 * iNaCa) * half);
       conc[q + 1] = CaSR + dt * sr / (sr + bufsr) * (uptake - release - leak);
       conc[q + 2] = CaSS + dt * ss / (ss + bufss) * (release * srPerSs - transfer * cPerSs - iCaL * toSs);
       conc[q + 3] = Rbar + dt * (k4 * (1 - Rbar) - k2 * kSR * CaSS * Rbar);
@@ -250,7 +252,8 @@ class Tissue {
     const level = this.model.activationLevel;
     for (let k = 0, at = this.columns; k < this.n; k++, at++) {
       const before = this.V[at], after = this.next[at];
-      if (before < level && after >= level) this.onActivation(this.t + this.dt * (level - before) / (after - before), k);
+      if (before < level && after >= level)
+        this.onActivation(this.t + this.dt * (level - before) / (after - before), k);
     }
   }
 

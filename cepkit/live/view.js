@@ -110,11 +110,13 @@ class LiveSheet {
     this.variable = choose('Colours', variables.map((v, k) => [k, `${v.symbol} [${v.unit}]`]), 0, v => this.look(+v));
     this.cycle = choose('Pacemaker', [[0, 'off'], ...[300, 350, 400, 500, 650, 1000].map(c => [c, `every ${c} ms`])],
       this.options.cycle, () => this.pacemaker());
-    this.site = choose('Pacemaker at', [['corner', 'the far corner'], ['square', 'the square']], 'corner', () => this.pacemaker());
+    this.site = choose('Pacemaker at', [['corner', 'the far corner'], ['square', 'the square']], 'corner',
+      () => this.pacemaker());
     this.sizes = choose('Sheet', [[24, '24 × 24, 10 mm'], [64, '64 × 64, 27 mm'], [128, '128 × 128, 55 mm']],
       this.options.rows, n => this.size(+n));
     this.steps = choose('Step', [0.02, 0.05, 0.1].map(dt => [dt, `${dt} ms`]), 0.02, dt => this.send('dt', {dt: +dt}));
-    this.speed = choose('Speed', [[10, '10 ms a second'], [50, '50 ms a second'], [100, '100 ms a second'], [250, '250 ms a second'],
+    this.speed = choose('Speed', [[10, '10 ms a second'], [50, '50 ms a second'], [100, '100 ms a second'],
+      [250, '250 ms a second'],
       [1e6, 'as fast as it goes']], 100, v => this.send('set', {values: {speed: +v}}));
 
     const channels = element(root, 'details');
@@ -131,9 +133,11 @@ class LiveSheet {
     const normal = element(channels, 'button', {type: 'button'}, 'All as they were');
     normal.addEventListener('click', () => this.setFactors({}));
 
-    element(root, 'p', {}, 'Error of the network, mean of the last second, and computing time for a millisecond of tissue:');
+    element(root, 'p', {},
+      'Error of the network, mean of the last second, and computing time for a millisecond of tissue:');
     const numbers = element(root, 'dl');
-    this.cells = [...variables.map(v => `z-MSE ${v.symbol}`), 'RMS of Vm now [mV]', 'solver [ms]', 'network [ms]', 'frames a second']
+    this.cells = [...variables.map(v => `z-MSE ${v.symbol}`),
+      'RMS of Vm now [mV]', 'solver [ms]', 'network [ms]', 'frames a second']
       .map(text => {
         const box = element(numbers, 'div');
         element(box, 'dt', {}, text);
@@ -175,11 +179,13 @@ class LiveSheet {
   key(event) {
     const move = {ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1]}[event.key];
     const act = {Enter: () => this.act(), ' ': () => this.act(), p: () => this.pace(), e: () => this.act('electrode'),
-      b: () => this.act(this.blocked.has(this.node()) ? 'free' : 'block')}[event.key.length > 1 ? event.key : event.key.toLowerCase()];
+      b: () => this.act(this.blocked.has(this.node()) ? 'free' : 'block')}[
+      event.key.length > 1 ? event.key : event.key.toLowerCase()];
     if ((!move && !act) || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     if (act) return act();
-    this.cursor = this.cursor.map((x, k) => Math.min(this.rows - 1, Math.max(0, x + move[k] * (event.shiftKey ? 5 : 1))));
+    const far = event.shiftKey ? 5 : 1;
+    this.cursor = this.cursor.map((x, k) => Math.min(this.rows - 1, Math.max(0, x + move[k] * far)));
     this.say(`Row ${this.cursor[0]}, column ${this.cursor[1]}`);
     this.redraw();
   }
@@ -220,14 +226,16 @@ class LiveSheet {
   look(variable) {
     this.trace = [];
     const v = variables[variable], stop = k => `rgb(${v.colours.slice(3 * k, 3 * k + 3).join(',')})`;
-    this.bar.style.background = `linear-gradient(to right,${Array.from({length: 17}, (_, k) => stop(k * 15)).join(',')})`;
+    const stops = Array.from({length: 17}, (_, k) => stop(k * 15));
+    this.bar.style.background = `linear-gradient(to right,${stops.join(',')})`;
     this.low.textContent = `${v.low} ${v.unit}`;
     this.high.textContent = `${v.high} ${v.unit}`;
     this.send('set', {values: {variable}});
   }
 
   factors() {
-    return Object.fromEntries(Object.entries(this.sliders).map(([name, {slider}]) => [name, LiveSheet.factor(+slider.value)]));
+    return Object.fromEntries(Object.entries(this.sliders).map(
+      ([name, {slider}]) => [name, LiveSheet.factor(+slider.value)]));
   }
 
   sendFactors() { this.send('factors', {factors: this.factors()}); }
@@ -263,7 +271,8 @@ class LiveSheet {
       blocked: [...this.blocked]});
     this.pacemaker();
     this.look(+this.variable.value);
-    this.say(both ? 'Rest. Solver and network start from the same state.' : 'Rest. The network is at home on 24 × 24 nodes only.');
+    this.say(both ? 'Rest. Solver and network start from the same state.'
+      : 'Rest. The network is at home on 24 × 24 nodes only.');
   }
 
   spiral() {
@@ -272,7 +281,8 @@ class LiveSheet {
     this.send('crossField', {s2: spiral.s2, width: spiral.width});
     this.wish = true;
     this.run();
-    this.say(`Channels changed, a plane wave, and ${spiral.s2} ms later a quarter of the sheet: the tip is the white dot.`);
+    this.say(`Channels changed, a plane wave, and ${spiral.s2} ms later a quarter of the sheet: `
+      + 'the tip is the white dot.');
   }
 
   run() {
@@ -284,7 +294,9 @@ class LiveSheet {
   /* ---- drawing ---- */
 
   receive(message) {
-    if (message.values.length !== this.rows ** 2) return;  // of the sheet before
+    // On its way when something else was asked for: another sheet, variable or node.
+    if (message.values.length !== this.rows ** 2 || message.variable !== +this.variable.value
+      || message.electrode !== this.node(this.electrode)) return;
     this.frame = message;
     for (let k = 0; k < message.trace.length; k += 2)
       this.trace.push([message.t - (message.trace.length - 2 - k) / 2, message.trace[k], message.trace[k + 1]]);
@@ -312,7 +324,8 @@ class LiveSheet {
     const pixels = new Uint32Array(image.data.buffer), scale = 255 / (v.high - v.low);
     for (let k = 0; k < values.length; k++) {
       const c = 3 * Math.round(Math.min(255, Math.max(0, (values[k] * v.factor - v.low) * scale))), x = k % n;
-      pixels[(n - 1 - (k - x) / n) * n + x] = 0xff000000 | v.colours[c + 2] << 16 | v.colours[c + 1] << 8 | v.colours[c];
+      pixels[(n - 1 - (k - x) / n) * n + x] =
+        0xff000000 | v.colours[c + 2] << 16 | v.colours[c + 1] << 8 | v.colours[c];
     }
     for (const k of this.blocked) pixels[(n - 1 - Math.floor(k / n)) * n + k % n] = 0xff8c8c8c;
     this.picture.getContext('2d').putImageData(image, 0, 0);
@@ -332,7 +345,8 @@ class LiveSheet {
         context.fillStyle = `rgba(255,255,255,${0.7 * (1 - (this.frame.t - t) / FADE)})`;
         context.fillRect(x(column) - one / 4, y(row) - one / 4, one / 2, one / 2);
       }
-      for (let k = 0; k < this.frame.tips.length; k += 3) ring(this.frame.tips[k], this.frame.tips[k + 1], 0.012 * side, '#fff');
+      for (let k = 0; k < this.frame.tips.length; k += 3)
+        ring(this.frame.tips[k], this.frame.tips[k + 1], 0.012 * side, '#fff');
     }
     ring(...this.electrode, 0.018 * side);
     const [top, left] = this.cursor.map(k => Math.min(n - 5, Math.max(0, k - 2)));
@@ -345,7 +359,8 @@ class LiveSheet {
 
   drawScope() {
     const {scope, frame} = this, v = variables[+this.variable.value], context = scope.getContext('2d');
-    const ratio = devicePixelRatio, width = scope.clientWidth, height = 150, left = 42, right = 8, top = 20, bottom = 22;
+    const ratio = devicePixelRatio, width = scope.clientWidth, height = 150;
+    const left = 42, right = 8, top = 20, bottom = 22;
     fit(scope, width, height);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
@@ -366,14 +381,16 @@ class LiveSheet {
       if (x(t) < width - 20) context.fillText(t, x(t), height - 7);
     }
     context.textAlign = 'left';
-    context.fillText(`${v.symbol} [${v.unit}] at the electrode against time [ms]`, left, 12);
+    context.fillText(`${v.symbol} [${v.unit}] at the electrode${width > 450 ? ' against time [ms]' : ''}`, left, 12);
     context.save();
     context.beginPath();
     context.rect(left, top - 4, width - left - right, height - top - bottom + 8);
     context.clip();
     for (const [k, colour, thick] of [[1, ink, 3], [2, SURROGATE, 1.6]]) {
       context.beginPath();
-      this.trace.forEach((row, i) => { if (!isNaN(row[k])) context[i ? 'lineTo' : 'moveTo'](x(row[0]), y(row[k] * v.factor)); });
+      this.trace.forEach((row, i) => {
+        if (!isNaN(row[k])) context[i ? 'lineTo' : 'moveTo'](x(row[0]), y(row[k] * v.factor));
+      });
       context.strokeStyle = colour;
       context.lineWidth = thick;
       context.stroke();
@@ -391,8 +408,10 @@ class LiveSheet {
   drawNumbers(now) {
     if (now - this.written < 250) return;
     this.written = now;
-    const {error, rms, clocks, t} = this.frame, short = x => Number.isFinite(x) ? x < 1e-3 ? x.toExponential(0) : +x.toPrecision(2) : '–';
-    const texts = [...(error ?? variables.map(() => NaN)), error ? rms : NaN, ...(clocks ?? [NaN, NaN]), this.drawn.length];
+    const {error, rms, clocks, t} = this.frame;
+    const short = x => Number.isFinite(x) ? x < 1e-3 ? x.toExponential(0) : +x.toPrecision(2) : '–';
+    const texts = [...(error ?? variables.map(() => NaN)),
+      error ? rms : NaN, ...(clocks ?? [NaN, NaN]), this.drawn.length];
     this.cells.forEach((cell, k) => { cell.textContent = short(texts[k]); });
     this.readout = {t, error, rms, clocks, frames: this.drawn.length};
     const node = this.trace[this.trace.length - 1], v = variables[+this.variable.value];
@@ -405,7 +424,8 @@ class LiveSheet {
 /* Nodes on the straight line between two. */
 function lineOf([a, b], [c, d]) {
   const steps = Math.max(Math.abs(c - a), Math.abs(d - b));
-  return Array.from({length: steps}, (_, k) => [a + (c - a) * (k + 1) / steps, b + (d - b) * (k + 1) / steps].map(Math.round));
+  return Array.from({length: steps}, (_, k) =>
+    [a + (c - a) * (k + 1) / steps, b + (d - b) * (k + 1) / steps].map(Math.round));
 }
 
 /* Give a canvas the pixels of the screen; returns its width in them. */
@@ -443,7 +463,8 @@ globalThis.cepLive = {
   run: setup => ask('run', setup),
   rollout: setup => ask('rollout', setup),
   mount(root, options) {
-    if (!document.getElementById('cep-live-style')) element(document.head, 'style', {id: 'cep-live-style'}, DATA.look.css);
+    if (!document.getElementById('cep-live-style'))
+      element(document.head, 'style', {id: 'cep-live-style'}, DATA.look.css);
     const sheet = new LiveSheet(root, options);
     cepLive.sheets.push(sheet);
     return sheet;

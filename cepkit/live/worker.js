@@ -1,6 +1,7 @@
 /* The worker: runs solver and surrogate side by side and posts what the page draws.
 
-   Messages in: {type, ...}, one handler a type below. Messages out: 'frame' while it runs, 'answer' to run and rollout. */
+   Messages in: {type, ...}, one handler a type below.
+   Messages out: 'frame' while it runs, 'answer' to run and rollout. */
 'use strict';
 
 let model, net, tissue, sheet, history, masks, setup, timer = null, debt = 0, last = 0;
@@ -106,12 +107,14 @@ const column = (frame, v) => Float32Array.from({length: tissue.n}, (_, k) => fra
 function post() {
   const v = state.variable, frame = history[history.length - 1];
   const message = {
-    type: 'frame', t: tissue.t, values: column(frame, v), answer: sheet ? column(stats.answer, v) : null,
+    type: 'frame', t: tissue.t, variable: v, electrode: state.electrode,
+    values: column(frame, v), answer: sheet ? column(stats.answer, v) : null,
     trace: Float32Array.from(stats.trace), tips: tips(), error: sheet ? [...stats.error] : null, rms: stats.rms,
     clocks: stats.span ? [stats.solver / stats.span, sheet ? stats.surrogate / stats.span : NaN] : null,
   };
   stats.trace = [];
-  postMessage(message, [message.values.buffer, message.trace.buffer, ...(message.answer ? [message.answer.buffer] : [])]);
+  const given = [message.values, message.trace, message.answer].filter(Boolean);
+  postMessage(message, given.map(array => array.buffer));
 }
 
 /* Advance as far as the chosen speed asks, but come back to post a frame after some 12 ms. */
@@ -130,7 +133,8 @@ function tick() {
 function show(frames) {
   sheet = null;
   if (!setup.surrogate) return;
-  const from = Math.max(0, history.length - frames), part = history.slice(from), joined = new Float32Array(part.length * tissue.n * VARS);
+  const from = Math.max(0, history.length - frames), part = history.slice(from);
+  const joined = new Float32Array(part.length * tissue.n * VARS);
   part.forEach((frame, k) => joined.set(frame, k * frame.length));
   sheet = new PacedSheet(net, joined, masks.slice(from));
   begin();
@@ -163,6 +167,7 @@ const handlers = {
   dt(m) { tissue.setStep(m.dt); },
   show() { show(REMEMBERED); post(); },
   set(m) {
+    if (stats) stats.trace = [];  // of another variable or node
     const beat = 'cycle' in m.values && m.values.cycle !== state.cycle;
     Object.assign(state, m.values);
     if (beat) state.nextBeat = Math.round(tissue.t);
@@ -191,7 +196,8 @@ const handlers = {
 
   /* For tests: a free run of the surrogate. */
   rollout(m) {
-    const given = m.history.length / (net.nodes * VARS), sheet = new PacedSheet(net, m.history, m.masks.slice(0, given - 1));
+    const given = m.history.length / (net.nodes * VARS);
+    const sheet = new PacedSheet(net, m.history, m.masks.slice(0, given - 1));
     const out = new Float64Array(m.steps * net.nodes * VARS), from = performance.now();
     for (let k = 0; k < m.steps; k++) sheet.next(m.masks[given - 1 + k], out, k * net.nodes * VARS);
     answer(m, {frames: out, ms: performance.now() - from});

@@ -227,3 +227,27 @@ def test_it_fits_a_phone_and_waits_for_those_who_asked_for_no_motion(tmp_path, p
     assert other.evaluate("document.documentElement.scrollWidth") <= 390
     assert other.get_by_role("button", name="Play").count() == 1
     other.close()
+
+
+@pytest.mark.book
+def test_the_notebook_widget_runs_and_reports(tmp_path, page):
+    """What JupyterLab does with it: import the module, hand it a model and an element, and clear it away."""
+    other = page.context.browser.new_page()
+    (tmp_path / "empty.html").write_text("<!doctype html><title>empty</title>")
+    other.goto((tmp_path / "empty.html").as_uri())
+    readout = other.evaluate(
+        """async esm => {
+          const url = URL.createObjectURL(new Blob([esm], {type: 'text/javascript'}));
+          const {default: widget} = await import(url), el = document.createElement('div');
+          document.body.append(el);
+          const kept = {options: {rows: 24, cycle: 500, factors: {gKr: 0.5}}};
+          const model = {get: k => kept[k], set: (k, v) => { kept[k] = v; }, save_changes() {}, on() {}};
+          const clear = widget.render({model, el});
+          while (!(kept.readout?.t > 5)) await new Promise(done => setTimeout(done, 50));
+          clear();
+          return {...kept.readout, factors: cepLive.sheets[0].factors()};
+        }""",
+        live.LiveSheet()._esm,
+    )
+    assert readout["factors"]["gKr"] == 0.5 and len(readout["error"]) == 4 and readout["clocks"][0] > 0
+    other.close()
