@@ -48,7 +48,8 @@ def code_digest():
     """One hash of everything outside a notebook that its outputs depend on: code, versions, kept weights."""
     data = ROOT / "data"
     results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
-    files = [*sorted((ROOT / "cepkit").rglob("*.py")), *sorted((ROOT / "cepkit").rglob("*.js")), ROOT / "requirements.lock", *sorted(results)]
+    code = [path for kind in ("py", "js") for path in sorted((ROOT / "cepkit").rglob(f"*.{kind}"))]
+    files = [*code, ROOT / "requirements.lock", *sorted(results)]
     return sha256("".join(f"{path.name} {sha256(path.read_bytes())}\n" for path in files if path.exists()).encode())
 
 
