@@ -4,6 +4,7 @@
 ``executed/<profile>/`` with a summary, ``run.json``, beside them, the pages in ``html/``. A chapter that has not
 changed since it was last executed is not executed again, so a run that was interrupted goes on where it stopped.
 """
+
 import argparse
 import ast
 import base64
@@ -50,21 +51,27 @@ def code_digest():
     """One hash of everything outside a notebook that its outputs depend on: code, versions, kept weights."""
     data = ROOT / "data"
     results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
-    files = [*sorted((ROOT / "cepkit").rglob("*.py")), ROOT / "requirements.lock", *sorted(results)]
+    code = [path for kind in ("py", "js") for path in sorted((ROOT / "cepkit").rglob(f"*.{kind}"))]
+    files = [*code, ROOT / "requirements.lock", *sorted(results)]
     return sha256("".join(f"{path.name} {sha256(path.read_bytes())}\n" for path in files if path.exists()).encode())
 
 
 def run_files(profile):
     """What chapters leave for later ones (trained weights, results): {path: (sha256, modification time)}."""
     folder = DATA / "runs" / profile
-    return {str(path.relative_to(DATA)): (sha256(path.read_bytes()), path.stat().st_mtime)
-            for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(DATA)): (sha256(path.read_bytes()), path.stat().st_mtime)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def chapter_key(notebook, code, profile, retrain, inherited):
     """Hash of all that decides a chapter's outputs; `inherited` are the files that earlier chapters left."""
-    cells = [[cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})]
-             for cell in notebook.cells]
+    cells = [
+        [cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("mystnb", {})]
+        for cell in notebook.cells
+    ]
     return sha256(json.dumps([cells, code, profile, retrain, inherited], sort_keys=True).encode())
 
 
@@ -120,8 +127,15 @@ def execute(chapter, target, profile, retrain, wrote):
     parameters = {} if profile == "laptop" else {"profile": profile}
     begin, problem = time.time(), None
     try:
-        papermill.execute_notebook(chapter, partial, parameters, kernel_name="python3", cwd=BOOK,
-                                   progress_bar=sys.stderr.isatty(), extra_arguments=["--log-level=50"])
+        papermill.execute_notebook(
+            chapter,
+            partial,
+            parameters,
+            kernel_name="python3",
+            cwd=BOOK,
+            progress_bar=sys.stderr.isatty(),
+            extra_arguments=["--log-level=50"],
+        )
     except papermill.PapermillExecutionError as error:
         problem = f"cell {error.cell_index + 1} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
     except DeadKernelError:
@@ -133,10 +147,15 @@ def execute(chapter, target, profile, retrain, wrote):
 
     notebook = tidy(nbformat.read(partial, as_version=4))
     notebook.metadata["cepkit"] = provenance() | {
-        "profile": profile, "retrain": retrain, "seconds": round(time.time() - begin, 1),
+        "profile": profile,
+        "retrain": retrain,
+        "seconds": round(time.time() - begin, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "wrote": {path: digest for path, (digest, changed) in run_files(profile).items()
-                  if changed >= begin or wrote.get(path) == digest},
+        "wrote": {
+            path: digest
+            for path, (digest, changed) in run_files(profile).items()
+            if changed >= begin or wrote.get(path) == digest
+        },
     }
     partial.unlink()
     return notebook
@@ -161,8 +180,12 @@ def run(profile, retrain, folder, force=False):
             write(notebook, target)
         inherited |= record["wrote"]
         done.append(target)
-        print(f"unchanged, kept ({record['seconds']:.0f} s on {record['finished'][:10]})" if kept
-              else f"{record['seconds']:.0f} s", flush=True)
+        print(
+            f"unchanged, kept ({record['seconds']:.0f} s on {record['finished'][:10]})"
+            if kept
+            else f"{record['seconds']:.0f} s",
+            flush=True,
+        )
         summary = {path.stem: dict(nbformat.read(path, as_version=4).metadata["cepkit"]) for path in done}
         (folder / "run.json").write_text(json.dumps(summary, indent=1, sort_keys=True))
     return done
@@ -198,15 +221,23 @@ def status_table(notebooks):
     rows = ["| chapter | profile | run time | RETRAIN | executed (UTC) |", "|---|---|---|---|---|"]
     for name, record in records:
         seconds = f"{record['seconds']:.0f} s" if record else "not executed"
-        rows.append(f"| {{doc}}`{name}` | {record.get('profile', '')} | {seconds} | {record.get('retrain', '')} "
-                    f"| {record.get('finished', '').replace('T', ' ')[:16]} |")
+        rows.append(
+            f"| {{doc}}`{name}` | {record.get('profile', '')} | {seconds} | {record.get('retrain', '')} "
+            f"| {record.get('finished', '').replace('T', ' ')[:16]} |"
+        )
     total = sum(record.get("seconds", 0) for _, record in records)
     rows.append(f"| **all** | | **{total / 60:.1f} min** | | |")
     last = records[-1][1]
     lines = ["", "Versions: " + ", ".join(f"{name} {version}" for name, version in last.get("versions", {}).items())]
     lines += ["", f"Machine: {last.get('machine', 'unknown')}"]
-    lines += ["", "Data: " + ("; ".join(f"`{name}` {digest[:16]}" for name, digest in last.get("stores", {}).items())
-                              or "no store recorded")]
+    lines += [
+        "",
+        "Data: "
+        + (
+            "; ".join(f"`{name}` {digest[:16]}" for name, digest in last.get("stores", {}).items())
+            or "no store recorded"
+        ),
+    ]
     return "\n".join(rows + lines) + "\n"
 
 
@@ -240,13 +271,18 @@ def module_list():
         if name == "cepkit":
             continue
         links = ", ".join(f"{{doc}}`/book/{chapter}`" for chapter in used_in(path, sources))
-        text.append(f"### {name}\n\n" + (f"Used in: {links}\n\n" if links else "")
-                    + f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+        text.append(
+            f"### {name}\n\n"
+            + (f"Used in: {links}\n\n" if links else "")
+            + f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+        )
     return "\n".join(text)
 
 
 def render(notebooks, build):
     """Build the pages from the executed notebooks in `notebooks` into `build`/html; warnings are errors."""
+    from cepkit import live  # here: the other commands need nothing of it
+
     executed = [notebooks / chapter.name for chapter in chapters()]
     missing = [path.name for path in executed if not path.exists()]
     if missing:
@@ -266,12 +302,15 @@ def render(notebooks, build):
     (generated / "headline.png").write_bytes(glued_png(notebooks / "08-comparison.ipynb", "headline-figure"))
 
     options = ["-W", "-n", "--keep-going", "-q", "--path-output", stage]
-    if subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", *options, stage],
-                      stdout=subprocess.DEVNULL).returncode:  # it would name the stage as the place to look
+    if subprocess.run(
+        [Path(sys.executable).with_name("jupyter-book"), "build", *options, stage], stdout=subprocess.DEVNULL
+    ).returncode:  # it would name the stage as the place to look
         sys.exit(f"The pages were not built: see the warnings above (line numbers refer to {stage / 'book'}).")
     shutil.rmtree(output, ignore_errors=True)
     (stage / "_build" / "html").rename(output)
     shutil.rmtree(stage)
+    # Made of the kept weights, and not in the stage: every page would load what lies in its _static.
+    (output / "book" / live.SCRIPT).resolve().write_text(live.script(), encoding="utf-8")
     print(f"The book is built. Open {output / 'index.html'}")
 
 
@@ -279,14 +318,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "_build", help="folder for all results [_build]")
     profile = argparse.ArgumentParser(add_help=False)
-    profile.add_argument("--profile", default=os.environ.get("PROFILE") or "laptop",
-                         help="size of the run: smoke, laptop or paper (PROFILE)")
+    profile.add_argument(
+        "--profile",
+        default=os.environ.get("PROFILE") or "laptop",
+        help="size of the run: smoke, laptop or paper (PROFILE)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run", parents=[profile], help="execute the chapters")
-    command.add_argument("--retrain", default=os.environ.get("RETRAIN") or "1",
-                         help="0: train nothing, 1: what the chapter trains, all: everything (RETRAIN)")
-    command.add_argument("--force", action="store_true", default=bool(os.environ.get("FORCE")),
-                         help="execute also what has not changed (FORCE=1)")
+    command.add_argument(
+        "--retrain",
+        default=os.environ.get("RETRAIN") or "1",
+        help="0: train nothing, 1: what the chapter trains, all: everything (RETRAIN)",
+    )
+    command.add_argument(
+        "--force",
+        action="store_true",
+        default=bool(os.environ.get("FORCE")),
+        help="execute also what has not changed (FORCE=1)",
+    )
     command = commands.add_parser("render", parents=[profile], help="build the pages")
     command.add_argument("--notebooks", type=Path, help="folder of executed notebooks [_build/executed/PROFILE]")
     commands.add_parser("refresh", help="execute with the kept weights and write the outputs back into book/")

@@ -23,8 +23,8 @@ _LAZY = {
     "get_profile": "profiles",
 }
 _ROOMS = {
-    "benchmark", "cell", "check", "dataset", "events", "figures", "forecast", "measure", "profiles", "scores", "solver",
-    "store", "surrogates", "tracks", "training", "widgets",
+    "benchmark", "cell", "check", "dataset", "events", "figures", "forecast", "live", "measure", "profiles", "scores",
+    "solver", "store", "surrogates", "tracks", "training", "widgets",
 }  # fmt: skip
 
 
