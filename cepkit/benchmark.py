@@ -52,7 +52,7 @@ PACED = {
     "neural_ode": {"training": Training(window=1000, stride=60, epochs=4, learning_rate=3e-3, decay=True, clip=1.0)},
 }
 #: Entrants that are trained (and scored) this often on the track ``paced``; all others once.
-SEEDS, MANY_SEEDS = 5, ("paced", "physics_augmented", "lstm")
+SEEDS, MANY_SEEDS = 5, ("paced", "physics_augmented", "lstm_stimulus")
 COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
 
 
