@@ -311,6 +311,13 @@ def film(fields, times, alt, still, x="time", rate=20):
     -------
     IPython.display.HTML
         About 2 kB a frame.
+
+    Examples
+    --------
+    >>> trajectory, _ = cep.check.toy()
+    >>> times = trajectory.time.values[:4]
+    >>> "<picture" in cep.figures.film(trajectory.Vm, times, "A made-up beat.", still=times[0]).data
+    True
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]

@@ -96,6 +96,11 @@ def fabric():
     Returns
     -------
     lightning_fabric.Fabric
+
+    Examples
+    --------
+    >>> cep.training.fabric().world_size
+    1
     """
     from lightning_fabric import Fabric  # takes two seconds to import
 

@@ -37,6 +37,11 @@ def model():
     dict
         Constants, conductances and initial state by name, the ranges of the kernel's tables, spacing [mm],
         diffusivity [mm2/ms] and the stimulus of :class:`cepkit.pacing.Stimulus`.
+
+    Examples
+    --------
+    >>> cep.live.model()["initial"]["Vm"]
+    -85.23
     """
     from cepkit.pacing import Stimulus
 
@@ -57,13 +62,25 @@ def model():
 
 
 def pack(array, dtype="<f4"):
-    """An array as JSON: its shape, and its numbers as base64."""
+    """An array as JSON: its shape, and its numbers as base64.
+
+    Examples
+    --------
+    >>> cep.live.pack(np.zeros((2, 1)))
+    {'shape': [2, 1], 'data': 'AAAAAAAAAAA='}
+    """
     array = np.ascontiguousarray(array, dtype)
     return {"shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
 
 
 def unpack(packed, dtype="<f4"):
-    """The array that :func:`pack` packed."""
+    """The array that :func:`pack` packed.
+
+    Examples
+    --------
+    >>> cep.live.unpack(cep.live.pack(np.arange(3.0))).tolist()
+    [0.0, 1.0, 2.0]
+    """
     return np.frombuffer(base64.b64decode(packed["data"]), dtype).reshape(packed["shape"])
 
 
@@ -81,6 +98,14 @@ def export_weights(surrogate):
         ``centre`` (knots, 4), the mean response; ``units``: mean, standard deviation, lowest and highest of each
         feature, in double precision; ``scaling`` of the four variables; ``knots`` [ms] and the numbers that
         :mod:`cepkit.surrogates.event_sheet` runs by.
+
+    Examples
+    --------
+    >>> weights = cep.live.export_weights(cep.load("paced"))
+    >>> list(weights["networks"])
+    ['response', 'arrival', 'capture', 'onward']
+    >>> cep.live.unpack(weights["networks"]["capture"][0]["weight"]).shape
+    (6, 8)
     """
     from cepkit import events
     from cepkit.surrogates import event_sheet
@@ -118,7 +143,13 @@ _TICKS = {"Vm": (-80, -40, 0, 40), "Cai": (0, 0.5, 1, 1.5), "CaSR": (2, 3, 4), "
 
 
 def look():
-    """What the view needs to draw as the book draws: colour maps, units, ranges, colours of the models."""
+    """What the view needs to draw as the book draws: colour maps, units, ranges, colours of the models.
+
+    Examples
+    --------
+    >>> [variable["symbol"] for variable in cep.live.look()["variables"]]
+    ['Vm', 'Cai', 'CaSR', 'CaSS']
+    """
     variables = []
     for name, (low, high) in _RANGES.items():
         colours = matplotlib.colormaps[figures.MAPS[name]](np.linspace(0, 1, 256))[:, :3]
@@ -142,7 +173,13 @@ def _source(name):
 
 @cache
 def script():
-    """The whole script: readable sources, and constants and weights as data.  About a megabyte, nearly all weights."""
+    """The whole script: readable sources, and constants and weights as data.  About a megabyte, nearly all weights.
+
+    Examples
+    --------
+    >>> len(cep.live.script()) > 500_000
+    True
+    """
     from cepkit import surrogates
 
     data = {"model": model(), "network": export_weights(surrogates.load("paced")), "look": look()}
@@ -174,6 +211,11 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     Returns
     -------
     IPython.display.HTML
+
+    Examples
+    --------
+    >>> "cycle" in cep.live.html(rows=64, cycle_length=400, factors={"gKr": 0.5}).data
+    True
     """
     from IPython.display import HTML
 
@@ -209,6 +251,11 @@ def page(title="The live sheet", **options):
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> cep.live.page("Pace me")[:15]
+    '<!doctype html>'
     """
     body = html(**{"source": None} | options).data
     return (

@@ -38,7 +38,7 @@ class LiveSheet(anywidget.AnyWidget):
 
     Examples
     --------
-    >>> sheet = LiveSheet(rows=24, cycle_length=400)
+    >>> sheet = cep.live.LiveSheet(rows=24, cycle_length=400)
     >>> sheet.factors = {"gKr": 0.5}
     """
 
