@@ -1,5 +1,6 @@
 # `make` alone lists what there is. Everything runs from .venv, made from requirements.lock.
 PROFILE ?= laptop
+RETRAIN ?= 1
 VENV    := .venv
 PY      := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
