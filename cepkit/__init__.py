@@ -21,10 +21,15 @@ _LAZY = {
     "load": "surrogates",
     "score": "scores",
     "get_profile": "profiles",
+    "explore_cell": "explore",
+    "explore_restitution": "explore",
+    "explore_wave": "explore",
+    "explore_forecast": "explore",
+    "explore_scorecard": "explore",
 }
 _ROOMS = {
-    "benchmark", "cell", "check", "dataset", "events", "figures", "forecast", "live", "measure", "profiles", "scores",
-    "solver", "store", "surrogates", "tracks", "training", "widgets",
+    "benchmark", "cell", "check", "dataset", "events", "explore", "figures", "forecast", "live", "measure", "profiles",
+    "scores", "solver", "store", "surrogates", "tracks", "training", "widgets",
 }  # fmt: skip
 
 

@@ -1,12 +1,11 @@
-"""Sliders: kernel-free ones that work in a rendered page, and live ones for JupyterLab.
+"""Sliders without a kernel, for the rendered page; :mod:`cepkit.explore` has the live ones for JupyterLab.
 
-The kernel-free widgets carry their data and some plain JavaScript in one HTML output: no server, no network.  They
-are native controls, so they work with the keyboard and with screen readers.
+Each carries its data and some plain JavaScript in one HTML output: no server, no network.  They are native controls,
+so they work with the keyboard and with screen readers.
 """
 
 import base64
 import html
-import io
 import json
 
 import matplotlib
@@ -242,65 +241,6 @@ def _symbol(field):
 
 def _unit(field):
     return figures.VARIABLES[field.name][1] if field.name in figures.VARIABLES else field.attrs.get("units", "")
-
-
-def explore_cell(beats=2, cycle_length=500.0):
-    """A live cell for JupyterLab: sliders for five conductances; every move simulates the cell again.
-
-    Returns
-    -------
-    ipywidgets.VBox
-
-    Examples
-    --------
-    >>> box = cep.widgets.explore_cell(beats=1)  # doctest: +SKIP
-    """
-    import ipywidgets as widgets
-
-    import cepkit as cep
-
-    tissue = cep.Tissue((1, 1))
-    protocol = cep.pacing.periodic(cycle_length, beats, cep.region.everywhere(tissue))
-    normal = cep.cell.Conductances()
-    names = ("gNa", "gCaL", "gto", "gKr", "gKs", "gK1")
-    sliders = {
-        name: widgets.IntSlider(100, 0, 200, 5, description=f"{name} [%]", continuous_update=True) for name in names
-    }
-
-    def beat():
-        changes = {name: getattr(normal, name) * s.value / 100 for name, s in sliders.items()}
-        return cep.simulate(
-            tissue, protocol, beats * cycle_length, dt="adaptive", parameters=changes, progress=False, threads=1
-        ).isel(y=0, x=0)
-
-    before = beat()
-    fig, axes = figures.new(1, 2, height=2.4)
-    lines = {}
-    for ax, name in zip(axes[0], ("Vm", "Cai"), strict=True):
-        ax.plot(before.time, figures.drawn(before[name]), color="#bbbbbb", label="nothing changed")
-        (lines[name],) = ax.plot(before.time, figures.drawn(before[name]), color=figures.VARIABLES[name][3])
-        ax.set(xlabel="time [ms]", ylabel=figures.label_of(before[name]))
-    axes[0, 0].legend()
-    axes[0, 0].set_ylim(-100, 65)
-    axes[0, 1].set_ylim(0, 2.5)
-    figures.done(fig)
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # placing the axes is the slow part, and they stay where they are
-    picture = widgets.Image(format="png", layout=widgets.Layout(width="700px"))
-
-    def redraw(_=None):
-        run = beat()
-        for name, line in lines.items():
-            line.set_ydata(figures.drawn(run[name]))
-        buffer = io.BytesIO()
-        fig.savefig(buffer, dpi=100)
-        picture.value = buffer.getvalue()
-
-    for slider in sliders.values():
-        slider.observe(redraw, names="value")
-    redraw()
-    grid = widgets.GridBox(list(sliders.values()), layout=widgets.Layout(grid_template_columns="repeat(2, 340px)"))
-    return widgets.VBox([grid, picture])
 
 
 _CSS = """

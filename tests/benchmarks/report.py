@@ -13,9 +13,12 @@ import pandas as pd
 from cepkit.store import replace_file, source_hash
 
 record = json.loads(Path(sys.argv[1]).read_text())
-rows = []
+rows, redraws = [], {}
 for bench in record["benchmarks"]:
     info = bench["extra_info"]
+    if "control" in info:
+        redraws[info["control"]] = info["ms per redraw"]
+        continue
     rows.append(
         {
             "code": info["code"],
@@ -30,6 +33,7 @@ table = pd.DataFrame(rows)
 rival = table[table.code != "cepkit"].set_index("sheet")["ns per cell step"]
 table["times finitewave"] = (table["sheet"].map(rival) / table["ns per cell step"]).round(1)
 print(table.to_string(index=False, na_rep=""))
+print("\n".join(["\nms per redraw of a live control", *(f"{name:27s} {ms:5.1f}" for name, ms in redraws.items())]))
 machine = record["machine_info"]
 cpu = machine["cpu"]
 print(f"\n{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count', '?')} processors")
