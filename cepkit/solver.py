@@ -461,7 +461,9 @@ def _assert_finite(frames, done, save_every, dt):
         )
 
 
-def _provenance(**configuration):
+@functools.cache
+def _versions():
+    """Of what a trajectory depends on.  Reading them takes 2 ms, which a beat of 100 ms would notice."""
     from importlib.metadata import PackageNotFoundError, version
 
     versions = {"python": python_version()}
@@ -470,6 +472,10 @@ def _provenance(**configuration):
             versions[package] = version(package)
         except PackageNotFoundError:  # run from a checkout that is not installed
             versions[package] = "unknown"
+    return json.dumps(versions)
+
+
+def _provenance(**configuration):
     solver = source_hash("cell", "kernel", "tissue")
     text = json.dumps({**configuration, "solver": solver}, sort_keys=True)
     return {
@@ -478,5 +484,5 @@ def _provenance(**configuration):
         **{k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in configuration.items()},
         "solver": solver,
         "hash": digest(text.encode()),
-        "versions": json.dumps(versions),
+        "versions": _versions(),
     }
