@@ -41,7 +41,7 @@ print(f"\n{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count', '?')} p
 print(f"Python {machine['python_version']}, {record['datetime']}")
 if "--keep" in sys.argv:
     kept = {
-        "what": "wall time on all processors: membrane, diffusion, recording each ms; medians, and the fastest of the runs",
+        "what": "wall time on all processors: membrane, diffusion, recording each ms; median and fastest of some runs",
         "rows": json.loads(table.to_json(orient="records")),
         "machine": f"{cpu.get('brand_raw', 'unknown processor')}, {cpu.get('count', '?')} processors",
         "python": machine["python_version"],
