@@ -36,7 +36,7 @@ MODELS = {
     "latent_dynamics": ("latent dynamics", "#D55E00", "-"),
     "physics_augmented": ("physics plus correction", "#999933", "-"),
     "neural_ode_stimulus": ("Neural ODE with stimulus", "#0072B2", "-"),
-    "lstm_stimulus": ("LSTM with stimulus", "#CC6600", "-"),
+    "lstm_stimulus": ("LSTM with stimulus", "#CC6600", "--"),
     "esn": ("echo state network", "#CC79A7", "-"),
     "nvar": ("NVAR", "#AA7744", "-"),
     "conv_lstm": ("ConvLSTM", "#661100", "-"),
