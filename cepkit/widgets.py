@@ -251,7 +251,7 @@ _CSS = """
 .cep-widget canvas{width:100%;image-rendering:pixelated;touch-action:none;cursor:crosshair;display:block}
 .cep-widget svg{flex:1 1 280px;max-width:100%;height:auto}.cep-widget svg text{font-size:11px;fill:currentColor}
 .cep-widget button,.cep-widget select{font:inherit;color:inherit;background:transparent;border:1px solid #8889;
-border-radius:4px;padding:.1em .7em}.cep-widget select option{color:#000;background:#fff}
+border-radius:4px;padding:.1em .7em;margin-right:.6em}.cep-widget select option{color:#000;background:#fff}
 .cep-widget output,.cep-widget small{font-variant-numeric:tabular-nums}
 .cep-widget .cep-bar{height:.7em;border-radius:2px}
 """
