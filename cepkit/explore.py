@@ -6,8 +6,11 @@ no kernel, the controls of :mod:`cepkit.widgets` stand in their place.
 
 import io
 
+import anywidget
+import ipywidgets as w
 import matplotlib.pyplot as plt
 import numpy as np
+import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -28,6 +31,36 @@ MEDIAN = "median of all tests"
 
 
 # ---- what all of them share ---------------------------------------------------------------------
+
+
+class _Picture(anywidget.AnyWidget):
+    """A PNG with alternative text, in a box that keeps its keys: JupyterLab would go to the next cell at ArrowDown."""
+
+    value = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+    _esm = """
+    export default {
+      render({ model, el }) {
+        const image = document.createElement('img');
+        image.alt = model.get('alt');
+        image.width = 700;
+        image.style.maxWidth = '100%';
+        const keep = event => { event.target.dataset.lmSuppressShortcuts = ''; };
+        const claim = () => el.isConnected
+          ? el.closest('.cep-explore')?.addEventListener('focusin', keep) : requestAnimationFrame(claim);
+        claim();
+        const show = () => {
+          const before = image.src;
+          image.src = URL.createObjectURL(new Blob([model.get('value')], {type: 'image/png'}));
+          URL.revokeObjectURL(before);
+        };
+        model.on('change:value', show);
+        el.append(image);
+        show();
+        return () => { model.off('change:value', show); URL.revokeObjectURL(image.src); };
+      },
+    };
+    """
 
 
 class _Board:
@@ -55,10 +88,8 @@ class _Board:
 
 def _wired(controls, update, fig, moving, caption, first=()):
     """Controls, a line of text, a picture and its caption; ``update`` gets their values and returns the line."""
-    import ipywidgets as w
-
     board = _Board(fig, moving)
-    text, picture = w.HTML(), w.Image(format="png", layout=w.Layout(width="700px", max_width="100%"))
+    text, picture = w.HTML(), _Picture(alt=caption)
 
     def redraw(_=None):
         text.value = update(**{name: control.value for name, control in controls.items()})
@@ -69,7 +100,8 @@ def _wired(controls, update, fig, moving, caption, first=()):
         control.observe(redraw, "value")
     redraw()
     grid = w.GridBox(list(controls.values()), layout=w.Layout(grid_template_columns="repeat(auto-fill, 345px)"))
-    return w.VBox([*first, grid, text, picture, w.HTML(f"<small>{caption}</small>")])
+    seen = w.HTML(f'<small aria-hidden="true">{caption}</small>')
+    return w.VBox([*first, grid, text, picture, seen]).add_class("cep-explore")
 
 
 def _axes_of(value, name, wanted):
@@ -83,8 +115,6 @@ def _axes_of(value, name, wanted):
 
 def _time_and_electrode(field, x, probe):
     """Controls of what lies on a sheet and runs through time, and a button that lets it run."""
-    import ipywidgets as w
-
     times, rows, columns = field[x].values, field.sizes["y"], field.sizes["x"]
     row, column = (rows // 2, columns // 2) if probe is None else probe
     if not (0 <= row < rows and 0 <= column < columns):
@@ -135,8 +165,6 @@ def explore_cell(beats=2, cycle_length=500.0):
     'gKr [%]'
     >>> sliders.children[3].value = 50
     """
-    import ipywidgets as w
-
     import cepkit as cep
 
     tissue = cep.Tissue((1, 1))
@@ -196,8 +224,6 @@ def explore_restitution(curves=None, beats=5):
     >>> line.value
     'S2 comes 91 ms after the end of the last action potential: APD90 233 ms, of S1 309 ms'
     """
-    import ipywidgets as w
-
     import cepkit as cep
 
     curves = curves or {}
@@ -365,8 +391,6 @@ def explore_forecast(truth, forecasts, probe=None):
     >>> [control.description for control in controls.children]
     ['forecast', 'start', 'lead time [ms]', 'electrode row', 'electrode column']
     """
-    import ipywidgets as w
-
     dims = ("start", "lead_time", "y", "x")
     if not forecasts:
         raise ValueError("forecasts is empty; hand over a dict of model name to field")
@@ -464,8 +488,6 @@ def explore_scorecard(table=None):
     >>> line.value.partition(":")[0]
     'missed activations [%], skipped'
     """
-    import ipywidgets as w
-
     from cepkit import benchmark
 
     table = benchmark.kept_scorecard() if table is None else table

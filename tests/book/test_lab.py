@@ -26,6 +26,7 @@ CELLS = (
     "import cepkit as cep\ntrajectory, _ = cep.check.toy()",
     "cep.explore_wave(trajectory.Vm)",
     "cep.explore_cell(beats=1)",
+    "cep.explore_scorecard()",
     "sheet = cep.live.LiveSheet(rows=24, cycle_length=400)\nsheet",
 )
 ASK = 'sheet.factors = {"gKr": 0.5}\nprint("heard", len(sheet.readout["error"]), sheet.readout["t"] > 0)'
@@ -124,21 +125,42 @@ def test_controls_are_moved_by_the_keyboard(page):
             page.keyboard.press("ArrowRight" if number == 1 else "ArrowLeft")
         until_other(picture, before)
         assert re.match(said, line.inner_text()) and line.inner_text() != words
+        assert len(picture.get_attribute("alt").split()) > 5
+
+
+def test_a_choice_is_made_by_the_keyboard(page):
+    """JupyterLab goes to the next cell at ArrowDown, unless it is told to leave the key alone."""
+    output = run(page, 3)
+    picture, choice = output.locator("img"), output.locator("select").first
+    picture.wait_for(timeout=30_000)
+    page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+    choice.focus()
+    page.wait_for_timeout(300)  # until it has scrolled there
+    before = drawn(picture)
+    page.keyboard.press("ArrowDown")
+    until_other(picture, before)
+    assert choice.evaluate("one => one.selectedIndex") == 1
+    assert output.locator(".widget-html-content").first.inner_text().startswith("z-MSE of Cai, median of all tests: ")
 
 
 def test_the_live_sheet_runs_and_talks_to_python(page):
-    output = run(page, 3)
+    output = run(page, 4)
     canvas = output.locator("canvas").first
     canvas.wait_for(timeout=30_000)
     until_other(canvas, drawn(canvas))
     page.wait_for_function("globalThis.cepLive.sheets[0].frame?.t > 50")
-    said = run(page, 4)
+    said = run(page, 5)
     said.get_by_text("heard 4 True").wait_for(timeout=20_000)
     page.wait_for_function("globalThis.cepLive.sheets[0].factors().gKr === 0.5")
     assert page.evaluate(APART, output.element_handle()), "the numbers at the foot overlap"
+    status, row = output.get_by_role("status").first, re.compile(r"Row (\d+)")
     canvas.focus()
-    page.keyboard.press("e")
-    assert output.get_by_role("status").first.inner_text().startswith("Electrode at row")
+    page.keyboard.press("ArrowDown")
+    before = row.match(status.inner_text())[1]
+    page.keyboard.press("ArrowDown")
+    assert int(row.match(status.inner_text())[1]) == int(before) - 1
+    page.keyboard.press("b")
+    assert "conduct nothing" in status.inner_text() and page.locator(".jp-CodeCell").count() == len(CELLS) + 1
 
 
 def test_nothing_complained(page):
