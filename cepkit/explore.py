@@ -5,12 +5,14 @@ no kernel, the controls of :mod:`cepkit.widgets` stand in their place.
 """
 
 import io
+from collections.abc import Mapping
 
 import anywidget
 import ipywidgets as w
 import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
+import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -106,6 +108,8 @@ def _wired(controls, update, fig, moving, caption, first=()):
 
 def _axes_of(value, name, wanted):
     """``value`` with its dims in order, or a refusal that says what it needs."""
+    if not isinstance(value, xr.DataArray):
+        raise ValueError(f"{name} is a {type(value).__name__}, it needs one variable as a DataArray, like run.Vm")
     if set(value.dims) != set(wanted):
         extra = [d for d in value.dims if d not in wanted]
         way = f"; choose one with {name}.isel({extra[0]}=0)" if extra else ""
@@ -392,8 +396,8 @@ def explore_forecast(truth, forecasts, probe=None):
     ['forecast', 'start', 'lead time [ms]', 'electrode row', 'electrode column']
     """
     dims = ("start", "lead_time", "y", "x")
-    if not forecasts:
-        raise ValueError("forecasts is empty; hand over a dict of model name to field")
+    if not isinstance(forecasts, Mapping) or not len(forecasts):
+        raise ValueError('forecasts must hold at least one forecast, by name: {"lstm": forecast.Vm}')
     truth = _axes_of(truth, "truth", dims)
     fields = {name: _axes_of(field, f"forecasts[{name!r}]", dims) for name, field in forecasts.items()}
     for name, field in fields.items():

@@ -120,7 +120,9 @@ def test_what_cannot_be_shown_is_refused(trajectory, forecasts):
     cases = [
         (lambda: cep.explore_wave(truth), r"field has the dims .*field.isel\(start=0\)"),
         (lambda: cep.explore_wave(trajectory.Vm, probe=(99, 0)), r"probe=\(99, 0\) lies outside"),
-        (lambda: cep.explore_forecast(truth, {}), "forecasts is empty"),
+        (lambda: cep.explore_wave(trajectory), "field is a Dataset, it needs one variable"),
+        (lambda: cep.explore_forecast(truth, {}), "forecasts must hold at least one"),
+        (lambda: cep.explore_forecast(truth, truth), "forecasts must hold at least one"),
         (lambda: cep.explore_forecast(truth, {"lstm": truth[:1]}), r"forecasts\['lstm'\] has the shape"),
         (lambda: cep.explore_forecast(truth[0], said), r"truth has the dims"),
         (lambda: cep.explore_restitution({"epi": xr.Dataset()}), r"curves\['epi'\] holds no APD"),
