@@ -62,7 +62,7 @@ def main(arguments=None):
         if command in (generate, evaluate):
             one.add_argument("--track", default="fixed", choices=("fixed", "paced", "cell"), help="the data (fixed)")
         if command is evaluate:
-            one.add_argument("--seeds", type=int, help="trainings of each model (1; on the track paced 5 of some)")
+            one.add_argument("--seeds", type=int, help="trainings of each model (1; on the track paced 5)")
             one.add_argument(
                 "--model", action="append", metavar="NAME", help="one row only: a name, or mypackage.module:MyModel"
             )

@@ -51,8 +51,8 @@ PACED = {
     },
     "neural_ode": {"training": Training(window=1000, stride=60, epochs=4, learning_rate=3e-3, decay=True, clip=1.0)},
 }
-#: Entrants that are trained (and scored) this often on the track ``paced``; all others once.
-SEEDS, MANY_SEEDS = 5, ("paced", "physics_augmented", "lstm_stimulus")
+#: Whatever is trained is trained (and scored) this often on the track ``paced``, on the others once.
+SEEDS = 5
 COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
 
 
@@ -300,7 +300,7 @@ def scorecard(track, names=ENTRANTS, seeds=None, progress=True):
     track : Track
     names : sequence of str
     seeds : int, optional
-        Trainings of each entrant; default: ``SEEDS`` for ``MANY_SEEDS`` on the track ``paced``, else 1.
+        Trainings of each entrant; default: ``SEEDS`` on the track ``paced``, else 1.
     progress : bool
 
     Returns
@@ -319,7 +319,7 @@ def scorecard(track, names=ENTRANTS, seeds=None, progress=True):
     judge += str(track.card.get("made by") or track.card["data_hash"])
     tables = []
     for name in names:
-        count = seeds or (SEEDS if name in MANY_SEEDS and (track.name, track.profile) == ("paced", "laptop") else 1)
+        count = seeds or (SEEDS if (track.name, track.profile) == ("paced", "laptop") else 1)
         key = f"{name.replace(':', '.')}-{digest((_source(_kind(name, track)) + f'{count}' + judge).encode())}"
         parts = {f"{key}.csv": _scored}
         if track.name == "paced":  # a beat costs the same on every track

@@ -491,7 +491,7 @@ def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     nodes : sequence of (int, int)
         Row and column; on a sheet of one node both are that node.
     beat : float, optional
-        Lead time [ms] from which the next wave is mapped; default: the last 700 ms.
+        Lead time [ms] from which the next wave is mapped; default: just before the last wave of the truth.
 
     Returns
     -------
@@ -518,8 +518,16 @@ def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     axes[-1].set_xlabel("lead time [ms]")
     axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.15))
     if lower is not None:
-        _wave_maps(lower, rows, t[-1] - 700 if beat is None else beat)
+        _wave_maps(lower, rows, _last_rest(rows["truth"].Vm) if beat is None else beat)
     return done(fig)
+
+
+def _last_rest(Vm, crossing=60.0):
+    """The last lead time at which the whole sheet rests before a wave that has time to cross it [ms]."""
+    t, rests = Vm.lead_time.values, (Vm.max(("y", "x")) < -40).values
+    before = t[:-1][rests[:-1] & ~rests[1:]]
+    before = before[before < t[-1] - crossing]
+    return before[-1] if len(before) else t[-1] - 700
 
 
 def _wave_maps(figure, rows, since):
