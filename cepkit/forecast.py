@@ -164,7 +164,7 @@ def forecast(model, trajectory, starts, warmup=500, steps=500):
     return model.rollout(histories(trajectory, starts, warmup), steps)
 
 
-def clock(model, history, steps, repeats=5, stimulus=None):
+def clock(model, history, steps, repeats=5, stimulus=None, warmups=1):
     """Time of a rollout: the median of warmed-up repetitions, nothing but the rollout inside.
 
     Parameters
@@ -174,6 +174,8 @@ def clock(model, history, steps, repeats=5, stimulus=None):
     steps : int
     repeats : int
     stimulus : xr.DataArray, optional
+    warmups : int
+        Repetitions before those that count.
 
     Returns
     -------
@@ -189,13 +191,13 @@ def clock(model, history, steps, repeats=5, stimulus=None):
     (3, True)
     """
     times = []
-    for _ in range(repeats + 1):
+    for _ in range(repeats + warmups):
         _synchronise()
         began = time.perf_counter()
         model.rollout(history, steps, stimulus=stimulus)
         _synchronise()
         times.append(1000 * (time.perf_counter() - began))
-    times = times[1:]  # the first one warms up
+    times = times[warmups:]
     return {
         "median": float(np.median(times)),
         "fastest": min(times),
