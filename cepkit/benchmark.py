@@ -280,9 +280,11 @@ def cost(model, track, beats=500, many=64):
         copies = [k * 1e6 for k in range(starts)]
         given, field = (x.isel(start=[0] * starts).assign_coords(start=copies) for x in (history, stimulus))
         repeats = 9 if slow * starts < 200 else 3
-        # In pairs, one after the other: what disturbs a machine for a while disturbs both.
-        pairs = [[clock(model, given, n, 1, field, warmups=0)["median"] for n in (short, long)] for _ in range(repeats)]
-        return max(float(np.median(np.diff(pairs))), 0.0) * beats / (long - short) / starts
+        # In pairs, one after the other: what disturbs a machine for a while disturbs both.  The first pair warms up.
+        pairs = [
+            [clock(model, given, n, 1, field, warmups=0)["median"] for n in (short, long)] for _ in range(repeats + 1)
+        ]
+        return max(float(np.median(np.diff(pairs[1:]))), 0.0) * beats / (long - short) / starts
 
     slow = clock(model, history, short, repeats=1, stimulus=stimulus)["fastest"]
     card = model.card
@@ -376,9 +378,14 @@ def trainings(name, track, seeds=1, progress=True):
     1
     """
     models = [entrant(name, track, progress=progress)]
-    if "seed" in models[0].configuration and name not in DRAWLESS:  # else there is nothing to draw
+    if _draws(name, models[0]):
         models += [entrant(name, track, seed, progress) for seed in range(1, seeds)]
     return models
+
+
+def _draws(name, model):
+    """Whether another seed would make another model."""
+    return "seed" in model.configuration and name not in DRAWLESS
 
 
 def _scored(name, track, seeds, progress):
@@ -392,7 +399,7 @@ def _scored(name, track, seeds, progress):
 def _timed(name, track, seeds, progress):
     try:
         model = entrant(name, track, progress=progress)
-        price = cost(model, track) | {"seeds": seeds if "seed" in model.configuration and name not in DRAWLESS else 1}
+        price = cost(model, track) | {"seeds": seeds if _draws(name, model) else 1}
     except (ValueError, FloatingPointError, RuntimeError):
         price = {}  # its failure stands in the row of its scores
     rows = [(name, "cost", "", metric, value, np.nan, np.nan) for metric, value in price.items()]

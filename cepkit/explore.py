@@ -354,7 +354,7 @@ def explore_wave(field, x="time", probe=None):
     pad = 0.05 * (high - low or 1.0)
     right.set(xlabel=figures.label_of(field[x], x), ylabel=figures.label_of(field), ylim=(low - pad, high + pad))
     right.set_title("at the electrode")
-    unit = figures.VARIABLES[field.name][1] if field.name in figures.VARIABLES else field.attrs.get("units", "")
+    unit = figures._unit(field)
 
     def update(t, row, column):
         k = _nearest(times, t)

@@ -113,6 +113,11 @@ def label_of(field, name=None):
     return f"{text} [{unit}]" if unit else text
 
 
+def _unit(field):
+    """Unit of a DataArray as it is drawn."""
+    return VARIABLES[field.name][1] if field.name in VARIABLES else field.attrs.get("units", "")
+
+
 def drawn(field):
     """Values in the unit they are drawn in.
 
