@@ -91,7 +91,8 @@ class LiveSheet {
     this.low = element(legend, 'span');
     this.bar = element(legend, 'span', {class: 'cep-bar', 'aria-hidden': true});
     this.high = element(legend, 'span');
-    this.scope = element(root, 'canvas', {class: 'cep-scope', role: 'img'});
+    // Named before the first frame comes: what is drawn renames it.
+    this.scope = element(root, 'canvas', {class: 'cep-scope', role: 'img', 'aria-label': 'Electrode against time'});
     this.status = element(root, 'div', {role: 'status', 'aria-live': 'polite', class: 'cep-status'});
 
     const fields = element(root, 'div', {class: 'cep-fields'});
