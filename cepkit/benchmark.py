@@ -130,7 +130,14 @@ def _recipe(model, track):
     data = track.card.get("made by") or track.card["data_hash"]
     recipe = {"configuration": model.configuration, "data": data, "source": _source(type(model)),
               "shared": source_hash("dataset", "training", "surrogates/reduced", "surrogates/networks")}  # fmt: skip
+    if _learns_late(model, track):
+        recipe["late"] = track.late.path.name
     return json.loads(json.dumps(recipe))
+
+
+def _learns_late(model, track):
+    """Whether a model can learn from runs that begin late, and there are some."""
+    return track.late is not None and "late" in inspect.signature(model._fit).parameters
 
 
 def _source(kind):
@@ -157,6 +164,8 @@ def fit(model, track, progress=True, checkpoint=None):
         options["progress"] = progress
     if "checkpoint" in known:
         options["checkpoint"] = checkpoint
+    if _learns_late(model, track):
+        options |= {"earlier": track.train.earlier, "late": (*track.learning("late"), track.late.earlier)}
     if "validation" in known:
         options["validation"] = track.learning("validation")
     began = time.perf_counter()

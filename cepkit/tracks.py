@@ -4,13 +4,16 @@ Everything is drawn from seeds and simulated on demand; a track is remade bit fo
 """
 
 import json
+import os
 import shutil
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from tqdm.auto import tqdm
 
 from . import pacing, region
 from .dataset import VARIABLES, split
@@ -18,13 +21,14 @@ from .ensembles import ensemble
 from .forecast import draw_starts, futures, histories
 from .pacing import Protocol, Stimulus, stimulus_field
 from .profiles import get_profile
-from .solver import final_state
+from .solver import final_state, simulate
 from .store import data_folder, digest, golden_standard, kept, open_trajectory, source_hash
 from .tissue import Tissue
 
 SITE = 5  # nodes a side of a stimulated square, like the paper's corner
 HOLE = (8, 15)  # training never stimulates around a node whose row and column both lie between these
-LEARNING_SEED = 2006  # draws training and validation
+LATE_PRELUDE = 2000.0  # a sheet that was paced for minutes as one cell needs no more to have waves of its own [ms]
+LEARNING_SEED, LATE_SEED = 2006, 2012  # draw training and validation, and the runs that begin late
 TEST_SEED = 2411  # draws the tests: anew, after every model and setting had been chosen with the first draw in sight
 
 
@@ -48,11 +52,14 @@ class Sizes:
     steps: int
     prelude: float
     long: float
+    late: int  # runs that begin after minutes
+    late_ms: float
+    minutes: tuple  # shortest and longest past of these
 
 
 SIZES = {
-    "smoke": Sizes(2, 1500.0, 1, 1000.0, 1, 2, 100, 300, 500.0, 1000.0),
-    "laptop": Sizes(20, 10_000.0, 4, 6_000.0, 4, 5, 1000, 2000, 8_000.0, 60_000.0),
+    "smoke": Sizes(2, 1500.0, 1, 1000.0, 1, 2, 100, 300, 500.0, 1000.0, 1, 1000.0, (0.05, 0.1)),
+    "laptop": Sizes(20, 10_000.0, 4, 6_000.0, 4, 5, 1000, 2000, 8_000.0, 60_000.0, 60, 5_000.0, (0.5, 12.0)),
 }
 SIZES["paper"] = SIZES["laptop"]
 
@@ -65,6 +72,10 @@ class Part:
     ----------
     pairs : list of (Protocol, Protocol)
         Of the prelude, of which only the last state is kept, and of the run.
+    past : list of (Protocol, float), optional
+        Under which protocol each sheet was paced before the prelude, and for how long [ms].  Minutes
+        are simulated as one cell, whose state all nodes then begin the prelude with: what changes
+        over minutes are the concentrations, and those hardly depend on where the wave comes from.
 
     Examples
     --------
@@ -80,6 +91,7 @@ class Part:
     folder: Path
     kind: str
     progress: bool = True
+    past: list = field(default_factory=list)
 
     @cached_property
     def path(self):
@@ -89,6 +101,7 @@ class Part:
             self.duration,
             self.prelude,
             *([p.describe() for p in pair] for pair in self.pairs),
+            *([p.describe(), ms] for p, ms in self.past),
         ]
         solver = source_hash("cell", "kernel", "tissue")
         return self.folder / f"{self.kind}-{digest(json.dumps([what, solver], sort_keys=True).encode())[:8]}"
@@ -100,10 +113,38 @@ class Part:
         names = [f"run-{k:04d}" for k in range(len(self.pairs))]
         if not all((self.path / name).exists() for name in names):
             ensemble([p for p, _ in self.pairs], self.tissue, self.prelude, before, progress=self.progress,
-                     save_every=self.prelude, save=("Vm",))  # fmt: skip
+                     save_every=self.prelude, save=("Vm",), initial=self._begin())  # fmt: skip
             states = [final_state(open_trajectory(before / name)) for name in names]
             ensemble(self.protocols, self.tissue, self.duration, self.path, initial=states, progress=self.progress)
         return [open_trajectory(self.path / name) for name in names]
+
+    def _begin(self):
+        """States of the sheets before the prelude; None if they have no past."""
+        if not self.past:
+            return None
+        cell = Tissue((1, 1), self.tissue.spacing, self.tissue.diffusivity)
+        pasts = self.path.with_name(f"{self.path.name}-pasts")
+
+        def state(k):
+            protocol, duration = self.past[k]
+            run = simulate(cell, protocol, duration, save_every=duration, save=("Vm",), progress=False, threads=1,
+                           store=pasts / f"run-{k:04d}")  # fmt: skip
+            return {name: value.item() for name, value in final_state(run).data_vars.items()}
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            quiet = not self.progress or bool(os.environ.get("TQDM_DISABLE"))
+            count = len(self.past)
+            return list(tqdm(pool.map(state, range(count)), total=count, desc="minutes of pacing", disable=quiet))
+
+    @property
+    def earlier(self):
+        """list of array : when each sheet was stimulated before its run begins [ms], from -inf to 0."""
+        past = self.past or [(Protocol(), 0.0)] * len(self.pairs)
+        return [
+            np.unique([*(s.start - ms - self.prelude for s in p.stimuli if s.start < ms),
+                       *(s.start - self.prelude for s in prelude.stimuli if s.start < self.prelude)])
+            for (p, ms), (prelude, _) in zip(past, self.pairs, strict=True)
+        ]  # fmt: skip
 
     @property
     def protocols(self):
@@ -209,6 +250,8 @@ class Track:
     tissue : Tissue
     card : dict
         What the data are, and what they have never seen.
+    late : Part, optional
+        More to learn from, for models that can: runs that begin after minutes of pacing, or of rest.
 
     Examples
     --------
@@ -225,6 +268,7 @@ class Track:
     tests: dict
     tissue: Tissue
     card: dict
+    late: Part = None
 
     def learning(self, part="train"):
         """Trajectories and stimulus fields of a part, as ``fit`` takes them."""
@@ -239,7 +283,8 @@ class Track:
         dict
             Fit for JSON; every run is simulated that is not there yet.
         """
-        parts = {"train": self.train, "validation": self.validation} | {n: t.part for n, t in self.tests.items()}
+        learning = {"train": self.train, "late": self.late, "validation": self.validation}
+        parts = learning | {name: test.part for name, test in self.tests.items()}
         words = {name: test.what for name, test in self.tests.items()}
         return {
             "track": self.name,
@@ -255,6 +300,7 @@ class Track:
                     "data_hash": [run.attrs["data_hash"] for run in part.runs],
                 }
                 for name, part in parts.items()
+                if part is not None
             },
             "licence": "CC BY 4.0",
         }
@@ -488,6 +534,24 @@ def _tests(tissue, s, rng):
     return tests
 
 
+def _late(tissue, s):
+    """Pairs and past of the runs that begin late, one in four in a rest of up to a minute."""
+    rng = np.random.default_rng(LATE_SEED)
+    cell = Tissue((1, 1), tissue.spacing, tissue.diffusivity)
+    pairs, past = [], []
+    for k in range(s.late):
+        seeds = [int(seed) for seed in rng.integers(1 << 30, size=3)]
+        minutes = 60_000 * np.exp(rng.uniform(*np.log(s.minutes)))
+        rests, depth = k % 4 == 3, k // 4 % 4
+        # Rest begins with the run, with the prelude, or before it; in its last quarter the run is paced again.
+        calm = float(np.round(rng.uniform(0, 50_000))) if rests and depth > 1 else 0.0
+        past.append((random_pacing(cell, minutes, seeds[0]), float(np.round(minutes)) + calm))
+        prelude = Protocol() if rests and depth else random_pacing(tissue, LATE_PRELUDE, seeds[1])
+        begin = 0.75 * s.late_ms if rests else 0.0
+        pairs.append((prelude, random_pacing(tissue, s.late_ms - begin, seeds[2], begin)))
+    return pairs, past
+
+
 def _paced(name, profile, progress):
     s = SIZES[profile]
     tissue = Tissue((24, 24), 10 / 23, 0.125) if name == "paced" else Tissue((1, 1), 10 / 23, 0.125)
@@ -506,6 +570,8 @@ def _paced(name, profile, progress):
 
     train = part("train", wild(s.train, s.train_ms), s.train_ms)
     validation = part("validation", wild(s.validation, s.validation_ms), s.validation_ms)
+    pairs, past = _late(tissue, s)
+    late = Part(tissue, pairs, s.late_ms, LATE_PRELUDE, folder, "late", progress, past)
     tests, rng = {}, np.random.default_rng(TEST_SEED)
     for test, (words, pairs) in _tests(tissue, s, rng).items():
         moments = np.arange(s.warmup, s.warmup + 1000.0)
@@ -521,9 +587,11 @@ def _paced(name, profile, progress):
         "stimuli": "intervals of 300 to 1000 ms that wander (seven in ten near the one before) or jump, one in twenty "
         "1500 to 2500 ms; squares of 5 x 5 nodes, a quarter of "
         "them corners; one in ten double; one run in ten rests in its second half",
-        "never seen": "a steady rhythm; a stimulus around the middle of the sheet; a pause over 2.5 s after pacing but "
-        "for the resting halves; re-entry; any other tissue or cell",
+        "late": f"for those who can use them: {s.late} runs after {s.minutes[0]:g} to {s.minutes[1]:g} minutes of "
+        "such pacing (as one cell, but for the last seconds), one in four of them in a rest of up to a minute",
+        "never seen": "a steady rhythm; a stimulus around the middle of the sheet; a pause over 2.5 s but for the "
+        "resting halves and the late runs; re-entry; any other tissue or cell",
         "variables": list(VARIABLES),
         "made by": train.path.name,
     }
-    return Track(name, profile, train, validation, tests, tissue, card)
+    return Track(name, profile, train, validation, tests, tissue, card, late)

@@ -167,6 +167,22 @@ def test_protocols_keep_their_promises():
     assert sum(len(s) for s in track.tests["cl400"].starts) == 20
 
 
+def test_runs_that_begin_late_have_a_past(track):
+    """Minutes as one cell, then the prelude as a sheet, which begins where the cell ended and knows its stimuli."""
+    late = track.late
+    (past, duration), (prelude, _) = late.past[0], late.pairs[0]
+    cell = cep.Tissue((1, 1), track.tissue.spacing, track.tissue.diffusivity)
+    run = cep.simulate(cell, past, duration, dt=0.01, progress=False)
+    (state,) = late._begin()  # with adaptive steps
+    for name, value in cep.final_state(run).data_vars.items():
+        assert state[name] == pytest.approx(value.item(), rel=1e-2, abs=1e-3), name
+    end = -track.late.prelude
+    times = late.earlier[0]
+    assert (np.diff(times) > 0).all() and times[-1] < 0
+    assert np.sum(times < end) == len({s.start for s in past.stimuli if s.start < duration})
+    assert np.sum(times >= end) == len({s.start for s in prelude.stimuli if s.start < -end})
+
+
 def test_the_coarse_solver_is_the_solver(track):
     """From a full history at rest, with the same step, it stays as close as its unknown gates allow."""
     test = track.tests["rest"]
@@ -231,7 +247,7 @@ def test_the_kept_card_is_that_of_todays_track(name):
     card = json.loads(cep.store.kept(f"cards/{name}-laptop.json").read_text())
     track = benchmark.make_track(name, "laptop")
     assert card["made by"] == track.train.path.name
-    assert set(card["parts"]) == {"train", "validation", *track.tests}
+    assert set(card["parts"]) == {"train", "late", "validation", *track.tests}
     assert card["parts"]["train"]["stimuli"] == [len(p.stimuli) for p in track.train.protocols]
     assert all(len(set(part["data_hash"])) == part["runs"] for part in card["parts"].values() if part["runs"] > 1)
 

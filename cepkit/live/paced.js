@@ -98,6 +98,8 @@ class PacedSheet {
     this.when = ago.map(a => this.begin - a);  // last activation [ms]
     this.old = this.when.map(t => t - 600);  // the one before
     this.memory = new Float64Array(n).fill(NaN);
+    this.load = new Float64Array(n).fill(net.usual);  // beats a second over the last minutes
+    this.counted = new Float64Array(n).fill(this.begin);
     this.seen = new Uint8Array(n);
     this.course = net.continueFrom(this.past(this.given - 1)).course;
     this.origin = new Float64Array(n);
@@ -200,8 +202,7 @@ class PacedSheet {
   renew(t) {
     const {net} = this, K = net.knots.length * VARS, rests = [];
     for (let i = 0; i < this.n; i++) {
-      const rest = t - this.when[i];
-      if (rest > net.renewal - net.wave && rest < net.rested) rests.push(i);
+      if (t - this.when[i] > net.renewal - net.wave) rests.push(i);
     }
     const {course} = net.continueFrom(gather(this.state(t), rests, VARS));
     rests.forEach((i, row) => {
@@ -268,8 +269,11 @@ class PacedSheet {
       const interval = rhythm(when[i] - this.when[i]), memory = this.memory[i];
       if (this.seen[i]) this.memory[i] = isNaN(memory) ? interval : memory + net.recent * (interval - memory);
       const known = isNaN(this.memory[i]) ? interval : this.memory[i];
+      const load = this.load[i] * Math.exp(-(when[i] - this.counted[i]) / net.minutes);
+      this.load[i] = load + 1000 / net.minutes;
+      this.counted[i] = when[i];
       hit.push(i);
-      rows.push(...before.subarray(i * VARS, (i + 1) * VARS), interval, rhythm(this.when[i] - this.old[i]), known,
+      rows.push(...before.subarray(i * VARS, (i + 1) * VARS), interval, rhythm(this.when[i] - this.old[i]), known, load,
         ...shape[i]);
     }
     const course = net.apply('response', 'before', rows, hit.length);

@@ -14,10 +14,10 @@ KNOTS = np.concatenate([
 BEFORE = -KNOTS[0]  # the foot of the upstroke: a response begins so long before its activation [ms]
 AFTER = KNOTS >= 0
 RENEWAL = 2000.0  # a rest is continued from where it stands so often [ms]
-RESTED = 4000.0  # ... but no longer: guesses that feed on guesses stray, and training knows few longer rests [ms]
 LONGEST = 3000.0  # a rest that long is as good as any longer one [ms]
 WAVE = 80.0  # a wave that has not come by then does not come [ms]
 RECENT = 0.2  # weight of the last interval in the rhythm that a node remembers
+MINUTES = 200e3  # how long a beat counts in the load that a node remembers [ms]
 FORGOTTEN = np.array([50.0, 100.0, 500.0, 20.0])  # how long an error in each variable lasts [ms]
 V = len(VARIABLES)
 
@@ -31,6 +31,9 @@ class Sheet:
     history : array, shape (time, N, 4)
         z-scores; the last frame is time 0.
     stimulus : array, shape (time + steps, N)
+    earlier : sequence of float, optional
+        When the sheet was stimulated before the history [ms from its last frame]; default: unknown,
+        as often as the training runs before they begin.
 
     Examples
     --------
@@ -39,7 +42,7 @@ class Sheet:
     ('model', 'history', 'stimulus')
     """
 
-    def __init__(self, model, history, stimulus):
+    def __init__(self, model, history, stimulus, earlier=None):
         self.model, self.stimulus = model, stimulus
         self.dt, self.given = model.interval, len(history)
         n = history.shape[1]
@@ -47,6 +50,8 @@ class Sheet:
         self.when = -(self.given - 1) * self.dt - model.continue_from(history[0])[1]  # last activation [ms]
         self.old = self.when - 600  # the one before
         self.memory = np.full(n, np.nan)
+        self.counted = np.full(n, -(self.given - 1) * self.dt)  # when the load was reckoned last
+        self.load = np.full(n, model.usual if earlier is None else load_of(earlier, self.counted[0]))
         self.seen = np.zeros(n, bool)  # whether the last activation is known and not guessed
         self.course = model.continue_from(history[-1])[0]  # (N, knots, 4), counted from ``origin``
         self.origin = np.zeros(n)
@@ -128,7 +133,7 @@ class Sheet:
     def _renew(self, t):
         """Nodes at rest go on from the state that they are in, since a course stays at its last knot."""
         rest = t - self.when
-        rests = (rest > RENEWAL - WAVE) & (rest < RESTED)
+        rests = rest > RENEWAL - WAVE
         if rests.any():
             self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
 
@@ -172,7 +177,9 @@ class Sheet:
         interval, earlier = when - self.when, self.when - self.old
         self.memory = np.where(hit & self.seen, remember(self.memory, interval), self.memory)
         memory = np.where(np.isnan(self.memory), np.log(np.clip(interval, 100, LONGEST) / 500), self.memory)
-        features = self.model._before(state(when - BEFORE), interval, earlier, memory, shape)
+        load = fade(self.load, when - self.counted)
+        features = self.model._before(state(when - BEFORE), interval, earlier, memory, load, shape)
+        self.load, self.counted = np.where(hit, load + BEAT, self.load), np.where(hit, when, self.counted)
         course = self.model.apply("response", "before", features[hit]).reshape(-1, len(KNOTS), V)
         self.previous[hit], self.begun[hit], self.old[hit] = self.course[hit], self.origin[hit], self.when[hit]
         self.course[hit] = course + self.model.centre_plain
@@ -211,6 +218,34 @@ def remember(memory, interval):
     new = np.log(np.clip(interval, 100, LONGEST) / 500)
     mixed = np.where(np.isnan(memory), new, memory + RECENT * (new - memory))
     return np.where(np.isnan(new), memory, mixed)
+
+
+#: What one beat adds to the load of a node, which is its number of beats a second over the last minutes.
+BEAT = 1000 / MINUTES
+
+
+def fade(load, ms):
+    """What is left of a load after a time.
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> round(float(event_sheet.fade(2.0, event_sheet.MINUTES)), 3)  # two beats a second, and then rest
+    0.736
+    """
+    return load * np.exp(-ms / MINUTES)
+
+
+def load_of(earlier, now=0.0):
+    """Load from the times of all stimuli up to now [ms].
+
+    Examples
+    --------
+    >>> from cepkit.surrogates import event_sheet
+    >>> round(float(event_sheet.load_of(np.arange(-3e6, 0, 500.0))), 1)  # two beats a second, for long
+    2.0
+    """
+    return BEAT * np.exp(-(now - np.asarray(earlier, float)) / MINUTES).sum()
 
 
 def state_at(history, at, dt):

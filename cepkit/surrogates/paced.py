@@ -31,13 +31,19 @@ from ..dataset import Scaling, to_tensor
 from ..events import find
 from ..training import fabric, finite, keep, resume
 from .base import Surrogate
-from .event_sheet import AFTER, BEFORE, KNOTS, LONGEST, WAVE, Sheet, V, onsets, remember
+from .event_sheet import AFTER, BEAT, BEFORE, KNOTS, LONGEST, WAVE, Sheet, V, fade, load_of, onsets, remember
 
 #: Least standard deviation that each network's features are divided by.
 FLOOR = {"before": 0.05, "place": 0.02, "early": 0.05, "now": 0.05}
+SLOWEST = 5.0  # what fires with more between neighbours is not one wave [ms]
 SLACK = 0.25  # so many standard deviations beyond what was seen, features are still believed
 #: Columns of what the response sees.
-GROUPS = {"state": slice(0, V), "rhythm": slice(V + 1, V + 3), "wave": slice(V + 3, V + 7)}
+GROUPS = {
+    "state": slice(0, V),
+    "rhythm": slice(V + 1, V + 3),
+    "load": slice(V + 3, V + 4),
+    "wave": slice(V + 4, V + 8),
+}
 NETWORKS = ("response", "arrival", "capture", "onward")
 UNIT = ("mean", "std", "low", "high")  # of each feature, over the training data
 
@@ -58,8 +64,8 @@ class Settings:
     samples : int
         Most activations of single nodes that the response learns from.
     noise : float
-        Standard deviation of the error that is put on what a node was before its activation:
-        in a free run the surrogate has to live with its own.
+        Standard deviation of the error that is put on what a node was before its activation, in
+        units of its spread over the training runs: in a free run the surrogate lives with its own.
     without : sequence of str
         Groups of features that the response does not see: what they buy is in chapter 14.
 
@@ -70,12 +76,12 @@ class Settings:
     32
     """
 
-    hidden: int = 128
+    hidden: int = 192
     rank: int = 48
-    updates: int = 16_000
+    updates: int = 30_000
     batch: int = 512
     learning_rate: float = 3e-3
-    samples: int = 160_000
+    samples: int = 240_000
     noise: float = 0.04
     without: tuple = ()
     seed: int = 0
@@ -137,16 +143,23 @@ class Paced(Surrogate):
         self.configuration = dataclasses.asdict(self.settings)
 
     # ---- learning -------------------------------------------------------------------------------------
-    def _fit(self, pieces, stimuli, progress=True, checkpoint=None):
+    def _fit(self, pieces, stimuli, earlier=None, late=None, progress=True, checkpoint=None):
         began = time.perf_counter()
         s = self.settings
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 5)) for piece in pieces])
-        share = s.samples / max(1, sum(len(_activations(p)[0]) for p in pieces))
+        earlier = earlier or [()] * len(pieces)
+        self.usual = float(np.mean([load_of(times) for times in earlier]))
+        told = list(zip(pieces, stimuli, earlier, strict=True))
+        if late is not None:
+            told += zip(*late, strict=True)
+        share = s.samples / max(1, sum(len(_activations(p)[0]) for p, *_ in told))
         rng = np.random.default_rng(s.seed)
-        parts = [self._examples(p, u.numpy(), share, rng) for p, u in zip(pieces, stimuli, strict=True)]
-        before, course, weight, place, arrival, early, caught, now, then, seen, since = (
-            np.concatenate([part[k] for part in parts]) for k in range(11)
+        parts = [self._examples(p, np.asarray(u).reshape(len(u), -1), e, share, rng) for p, u, e in told]
+        before, course, weight, _, _, early, caught, now, then, seen, since = map(
+            np.concatenate, zip(*parts, strict=True)
         )
+        # Late waves run as fast as others: arrival learnt from them too was no better there, and worse at new sites.
+        usual, _, _, place, arrival, *_ = map(np.concatenate, zip(*parts[: len(pieces)], strict=True))
         if not len(course) or not len(arrival):
             raise ValueError("trajectories hold no wave that was started by a stimulus and seen to its end")
         self._standardise(before=before, place=place, early=early, now=now)
@@ -156,7 +169,7 @@ class Paced(Surrogate):
             on = fabric()
             optimise = functools.partial(_optimise, s=s, on=on, progress=progress, checkpoint=checkpoint)
             history = {
-                "response": self._train_response(before, course, weight, optimise),
+                "response": self._train_response(before, usual, course, weight, optimise),
                 "arrival": self._train_arrival(place, arrival, optimise),
                 "capture": self._train_capture(early, caught, optimise),
                 "onward": self._train_onward(now, then, seen, since, optimise),
@@ -178,20 +191,25 @@ class Paced(Surrogate):
         }
         self._compile()
 
-    def _examples(self, piece, stimulus, share, rng):
+    def _examples(self, piece, stimulus, earlier, share, rng):
         """What one trajectory teaches: responses, arrivals, captures."""
         t0, dt = float(piece.time[0]), self.interval
         X = to_tensor(self.scaling.apply(piece)).numpy().reshape(piece.sizes["time"], -1, V)
         when, node = _activations(piece)
         when = when - t0
         waves, arrivals, captures = [], [], []
-        memory = np.full(X.shape[1], np.nan)
+        memory, load = np.full(X.shape[1], np.nan), np.full(X.shape[1], load_of(earlier))
+        counted = np.zeros(X.shape[1])
         for k in onsets(stimulus):
             t = k * dt
             inside = (when > t) & (when < t + WAVE)
             reached = np.full(X.shape[1], np.nan)
             reached[node[inside][::-1]] = when[inside][::-1] - t
-            last, earlier = _last_before(when, node, t, X.shape[1])
+            last, before = _last_before(when, node, t, X.shape[1])
+            if len(earlier) > 1 and t - earlier[-1] > LONGEST:  # the first wave after a long rest
+                last, before = (
+                    np.where(np.isnan(a), b, a) for a, b in zip((last, before), earlier[:-3:-1], strict=True)
+                )
             boxes = self._boxes(stimulus[k])
             caught = np.mean(~np.isnan(reached)) > 0.5
             lag = max(k - round(20 / dt), 0)
@@ -199,7 +217,12 @@ class Paced(Surrogate):
             captures.append((early, np.full(len(boxes), caught)))
             if caught:
                 memory = remember(memory, t + reached - last)
-                waves.append((t, reached, self._shape_of(reached, boxes), last, earlier, memory))
+                now = fade(load, np.nan_to_num(t + reached - counted))
+                shape = self._shape_of(reached, boxes)
+                if np.nanmax(shape[:, 1]) < SLOWEST:
+                    waves.append((t, reached, shape, last, before, memory, now))
+                hit = ~np.isnan(reached)
+                load, counted = np.where(hit, now + BEAT, load), np.where(hit, t + reached, counted)
                 if len(boxes) == 1 and not np.isnan(last).any():
                     place = self._place(boxes[0], X[k], t - last)
                     known = ~np.isnan(reached)
@@ -217,19 +240,19 @@ class Paced(Surrogate):
         dt, frames, nodes = self.interval, len(X), np.arange(X.shape[1])
         out = [
             (
-                np.zeros((0, V + 7), np.float32),
+                np.zeros((0, V + 8), np.float32),
                 np.zeros((0, len(KNOTS), V), np.float16),
                 np.zeros((0, len(KNOTS)), np.float16),
             )
         ]
-        for t, reached, shape, last, earlier, memory in waves:
+        for t, reached, shape, last, earlier, memory, load in waves:
             fired = t + reached
             if np.isnan(last).any() or not np.nanmin(fired) > BEFORE + 2:
                 continue
             state = _sample(X, nodes, np.nan_to_num(fired - BEFORE)[:, None] / dt)[:, 0]
             interval = fired - last
             earlier = np.where(np.isnan(earlier), interval, last - earlier)
-            before = self._before(state, interval, earlier, memory, shape)
+            before = self._before(state, interval, earlier, memory, load, shape)
             after = _next_after(when, node, fired, frames * dt)
             length = np.minimum(after - fired - BEFORE, (frames - 3) * dt - fired)
             use = np.flatnonzero(~np.isnan(reached) & (rng.random(len(nodes)) < share))
@@ -238,12 +261,14 @@ class Paced(Surrogate):
             out.append((before[use], course.astype(np.float16), weight.astype(np.float16)))
         return tuple(np.concatenate(column) for column in zip(*out, strict=True))
 
-    def _train_response(self, before, course, weight, optimise):
+    def _train_response(self, before, usual, course, weight, optimise):
         inputs = torch.from_numpy(self._scaled("before", before))
         total = np.einsum("skv,sk->kv", course, weight, dtype=np.float32, casting="unsafe")
         self.centre = torch.from_numpy(total / np.maximum(weight.sum(0, dtype=np.float32), 1e-9)[:, None])
         course, weight = torch.from_numpy(course), torch.from_numpy(weight)
-        noise = self.settings.noise * torch.tensor([1.0] * V + [0.0] * (inputs.shape[1] - V))
+        # In units of the training runs alone: after a long rest a store may hold a tenth, which is not how a run errs.
+        noise = torch.zeros(inputs.shape[1])
+        noise[:V] = self.settings.noise * torch.from_numpy(self._spread("before", usual) / self.units["before"][1])[:V]
 
         def loss(network, inputs, course, weight, centre, noise):
             out = network(inputs + noise * torch.randn_like(inputs)).reshape(len(inputs), len(KNOTS), V) + centre
@@ -260,7 +285,7 @@ class Paced(Surrogate):
         def loss(network, inputs, target, noise):
             return ((network(inputs + noise * torch.randn_like(inputs)) - target) ** 2).mean()
 
-        return optimise(self.arrival, loss, (inputs, target), (noise,), what="arrival", share=0.5)
+        return optimise(self.arrival, loss, (inputs, target), (noise,), what="arrival", share=0.3)
 
     def _train_capture(self, early, caught, optimise):
         inputs = torch.from_numpy(self._scaled("early", early))
@@ -287,13 +312,13 @@ class Paced(Surrogate):
             error = (error * seen.float()[..., None]).sum() / (500 * V * len(inputs))
             return error + 0.1 * (known * (out[:, 0] - since) ** 2).mean()
 
-        return optimise(self.onward, loss, (inputs, now, then, seen, known, since), what="onward", share=0.5)
+        return optimise(self.onward, loss, (inputs, now, then, seen, known, since), what="onward", share=0.3)
 
     # ---- features -------------------------------------------------------------------------------------
-    def _before(self, state, interval, earlier, memory, shape):
+    def _before(self, state, interval, earlier, memory, load, shape):
         """What decides on the response: the state before the upstroke, the rhythm so far, how the wave passes."""
         rest = [np.log(np.clip(x, 100, LONGEST) / 500) for x in (interval, earlier)]
-        features = np.concatenate([state, np.stack([*rest, memory], 1), shape], 1).astype(np.float32)
+        features = np.concatenate([state, np.stack([*rest, memory, load], 1), shape], 1).astype(np.float32)
         for group in self.settings.without:
             features[:, GROUPS[group]] = 0
         return features
@@ -366,12 +391,15 @@ class Paced(Surrogate):
         shape[np.isnan(reached)] = np.nan
         return shape
 
-    def _standardise(self, **features):
+    @staticmethod
+    def _spread(name, values):
         # A feature that hardly varies must not turn a small error into a large one.
+        return np.maximum(values.astype(np.float64).std(0), FLOOR[name])
+
+    def _standardise(self, **features):
         self.units = {}
         for name, values in features.items():
-            values = values.astype(np.float64)
-            std = np.maximum(values.std(0), FLOOR[name])
+            std, values = self._spread(name, values), values.astype(np.float64)
             self.units[name] = (values.mean(0), std, values.min(0) - SLACK * std, values.max(0) + SLACK * std)
 
     def _scaled(self, name, values):
@@ -419,7 +447,8 @@ class Paced(Surrogate):
         for k, (weight, bias) in enumerate(layers):
             x = x @ weight + bias
             if k < 2:
-                x = x / (1 + np.exp(-x))
+                with np.errstate(over="ignore"):  # far below 0 it is 0
+                    x = x / (1 + np.exp(-x))
         return x
 
     def continue_from(self, now):
@@ -431,7 +460,7 @@ class Paced(Surrogate):
 
     # ---- files ----------------------------------------------------------------------------------------
     def _tensors(self):
-        out = {"centre": self.centre}
+        out = {"centre": self.centre, "usual": torch.tensor(self.usual, dtype=torch.float64)}
         for net in NETWORKS:
             out |= {f"{net}.{name}": tensor for name, tensor in getattr(self, net).state_dict().items()}
         for name, unit in self.units.items():
@@ -446,7 +475,7 @@ class Paced(Surrogate):
         for net in NETWORKS:
             own = {k.removeprefix(f"{net}."): v for k, v in tensors.items() if k.startswith(f"{net}.")}
             getattr(self, net).load_state_dict(own)
-        self.centre = tensors["centre"]
+        self.centre, self.usual = tensors["centre"], float(tensors["usual"])
         self._compile()
 
 

@@ -1,4 +1,4 @@
-"""Make data/scorecards/ablation.json: the paced network with one ingredient left out, some minutes.
+"""Make data/scorecards/ablation.json: the paced network with one ingredient left out, half an hour.
 
 python tests/benchmarks/make_ablation.py
 """
@@ -20,9 +20,11 @@ VARIANTS = {
     "no state of the node": {"without": ["state"]},
     "no rhythm before the last interval": {"without": ["rhythm"]},
     "no shape of the wave": {"without": ["wave"]},
+    "no load": {"without": ["load"]},
+    "a course of eight shapes": {"rank": 8},
 }
-UPDATES = 4000  # a quarter of the kept model's: enough to tell what matters
-TESTS = ["cl400", "s1s2", "site"]
+UPDATES = 4000  # an eighth of the kept model's: enough to tell what matters
+TESTS = ["cl400", "s1s2", "site", "long"]
 
 
 def jumping(track):
@@ -39,10 +41,12 @@ def jumping(track):
 
 
 track = benchmark.make_track("paced", "laptop")
+early = dataclasses.replace(track, late=None)
 rows = []
 for variant, data, changes in [
     *((variant, track, changes) for variant, changes in VARIANTS.items()),
-    ("every interval drawn anew", jumping(track), {}),
+    ("no late runs", early, {}),
+    ("nor those, every interval drawn anew", jumping(early), {}),
 ]:
     model = benchmark.fit(Paced(updates=UPDATES, **changes), data)
     table = benchmark.evaluate(model, track, TESTS)
@@ -56,7 +60,7 @@ record = {
     "what": f"medians over starts, one seed each, {UPDATES} updates",
     "rows": rows,
     "settings": VARIANTS,
-    "data": track.card["made by"],
+    "data": [track.train.path.name, track.late.path.name],
     "source": source_hash("surrogates/paced", "surrogates/event_sheet"),
     "versions": {p: version(p) for p in ("cepkit", "numpy", "torch")},
 }
