@@ -1,5 +1,6 @@
 """The surrogate that answers the stimulus: its pieces by hand, and what it must never do."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -134,6 +135,18 @@ def test_a_load_is_the_rate_of_the_last_minutes():
     assert load == pytest.approx(2.0, rel=2e-3)  # 0.5 s of 200 s, half of it before the beat
     earlier = np.arange(-100e3, 0, 500.0)
     assert event_sheet.load_of(earlier, 60e3) == pytest.approx(event_sheet.fade(event_sheet.load_of(earlier), 60e3))
+
+
+def test_arrival_learns_from_the_training_runs_alone(model, track):
+    """The others learn from the late runs as well; and an unknown past has the load of the training runs' own."""
+    early = benchmark.fit(paced.Paced(**paced.Paced.smoke), dataclasses.replace(track, late=None), progress=False)
+    same = {name: torch.equal(weight, early._tensors()[name]) for name, weight in model._tensors().items()}
+    assert all(same[name] for name in same if name.startswith(("arrival", "place")))
+    assert not all(same[name] for name in same if name.startswith(("response", "before")))
+    assert model.usual == pytest.approx(np.mean([event_sheet.load_of(e) for e in track.train.earlier]))
+    rest, silence = np.zeros((20, 576, 4), np.float32), np.zeros((40, 576), np.float32)
+    assert (paced.Sheet(model, rest, silence).load == model.usual).all()
+    assert (paced.Sheet(model, rest, silence, earlier=()).load == 0).all()
 
 
 def test_last_and_next_activations():
