@@ -102,6 +102,8 @@ def entrant(name, track, seed=None, progress=True):
     changes = dict(getattr(kind, "smoke", {})) if track.profile == "smoke" else {}
     if seed is not None:
         changes["seed"] = seed
+    if name == "paced" and track.late is None:  # a load that only runs of seconds have shown is a clock of the run
+        changes["without"] = ("load",)
     if name in PACED:
         if track.name != "fixed" and track.profile != "smoke":
             changes |= PACED[name]

@@ -1,5 +1,6 @@
 """The protocol's own tests: known answers for models whose errors are known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -181,6 +182,17 @@ def test_runs_that_begin_late_have_a_past(track):
     assert (np.diff(times) > 0).all() and times[-1] < 0
     assert np.sum(times < end) == len({s.start for s in past.stimuli if s.start < duration})
     assert np.sum(times >= end) == len({s.start for s in prelude.stimuli if s.start < -end})
+
+
+def test_without_late_runs_there_is_no_load(track):
+    """Runs of seconds teach a load nothing but how long they have run, and a test at another hour would be lost."""
+    early = dataclasses.replace(track, late=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark.surrogates.Paced, "load", lambda path: pytest.fail("an older training was taken"))
+        patch.setattr(benchmark, "fit", lambda model, *_: model)
+        patch.setattr(benchmark.surrogates.Paced, "save", lambda *_: None)
+        configured = [benchmark.entrant("paced", t, progress=False).configuration for t in (track, early)]
+    assert [c["without"] for c in configured] == [(), ("load",)]
 
 
 def test_the_coarse_solver_is_the_solver(track):

@@ -63,7 +63,7 @@ def test_nothing_fires_without_a_stimulus(model, track):
 
 
 def test_a_minute_of_rest_stays_at_rest():
-    """Of the kept model: guesses that feed on guesses once let the potential wander to -30 mV, or the store stand still.
+    """Of the kept model: guesses that feed on guesses once let the potential wander to -30 mV, or the store stay full.
 
     The store of a node that rests loses some 3 of its 3.5 mM in a minute; the surrogate follows within a tenth of that.
     """
