@@ -28,7 +28,7 @@ STAMP   :=
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env book pdf test bench refresh lab students solutions clean
+.PHONY: help env book pdf test bench fingerprints refresh lab students solutions clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ test: env        ## unit tests, the notebooks in git (nbval), the chapters at sm
 	@RETRAIN=0 TQDM_DISABLE=1 $(PY) -m pytest --nbval --nbval-sanitize-with tests/book/sanitize.cfg --nbval-cell-timeout 900 book
 	@$(PY) -m pytest -m book
 
+fingerprints: env ## renew tests/fingerprints.json after a VERSION was bumped
+	@$(PY) tests/fingerprints.py
+
 refresh: env     ## for maintainers: run the chapters with the kept weights, write outputs back into book/
 	@$(PY) book/make.py refresh
 
@@ -61,7 +64,7 @@ bench: env       ## time the solver beside finitewave, which gets an environment
 	@test -x .venv-bench/bin/python || { $(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --quiet finitewave==0.9.3; }
 	@mkdir -p _build
 	@$(PY) -m pytest tests/benchmarks --benchmark-json _build/bench.json --benchmark-disable-gc
-	@$(PY) tests/benchmarks/report.py _build/bench.json
+	@$(PY) scripts/report.py _build/bench.json
 
 lab: env         ## JupyterLab on the book
 	@$(PY) -m jupyter lab book

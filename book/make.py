@@ -281,7 +281,7 @@ def module_list():
 
 def render(notebooks, build):
     """Build the pages from the executed notebooks in `notebooks` into `build`/html; warnings are errors."""
-    from cepkit import live  # here: the other commands need nothing of it
+    from cepkit.page import live
 
     executed = [notebooks / chapter.name for chapter in chapters()]
     missing = [path.name for path in executed if not path.exists()]

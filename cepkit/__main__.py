@@ -4,15 +4,15 @@ import argparse
 import json
 import sys
 
-from .profiles import PROFILES
+from cepkit.profiles import PROFILES
 
 
 def generate(profile, track="fixed"):
     """Make the data of a track, or find them made, and write their card."""
-    from . import benchmark
-    from .store import data_folder, replace_file
+    from cepkit import bench
+    from cepkit.store import data_folder, replace_file
 
-    card = benchmark.make_track(track, profile).data_card()
+    card = bench.make_track(track, profile).data_card()
     for name, part in card["parts"].items():
         print(f"{name}: {sum(part['frames'])} frames in {part['runs']} runs, hashes {' '.join(part['data_hash'])}")
     file = data_folder() / "cards" / f"{track}-{profile}.json"
@@ -23,25 +23,25 @@ def generate(profile, track="fixed"):
 
 def train(profile):
     """Train the models of a profile, or find them trained."""
-    from .training import trained
+    from cepkit.training import trained
 
     return [trained(name, profile) for name in ("lstm", "neural_ode")]
 
 
 def evaluate(profile, track="fixed", model=None, seeds=None):
     """Run models free from the same histories of a track's tests and print their scores."""
-    from . import benchmark
+    from cepkit import bench
 
-    names = benchmark.ENTRANTS if model is None else model
-    table = benchmark.scorecard(benchmark.make_track(track, profile), names, seeds)
+    names = bench.ENTRANTS if model is None else model
+    table = bench.scorecard(bench.make_track(track, profile), names, seeds)
     print(f"\ntrack {track}, profile {profile}: medians over starts; the whole table, intervals included, is in")
-    print(benchmark.record(table, track, profile, model))
+    print(bench.record(table, track, profile, model))
     for metric, variables in (("z_mse", ("Vm", "Cai", "CaSR", "CaSS")), ("mse_published", ("Vm",))):
         for variable in variables:
-            part = benchmark.pivot(table, metric, variable)
+            part = bench.pivot(table, metric, variable)
             print(f"\n{metric} {variable}\n{part.to_string(float_format='{:.3g}'.format, na_rep='-')}")
     for metric in ("activation_error", "apd90_error", "missed", "spurious"):
-        part = benchmark.pivot(table, metric, "")
+        part = bench.pivot(table, metric, "")
         print(f"\n{metric}\n{part.to_string(float_format='{:.3g}'.format, na_rep='-')}")
     price = table[table.test == "cost"].pivot(index="model", columns="metric", values="value")
     if len(price):

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-VARIABLES = ("Vm", "Cai", "CaSR", "CaSS")
-UNITS = {"Vm": "mV", "Cai": "mM", "CaSR": "mM", "CaSS": "mM"}
+from cepkit.fields import UNITS, VARIABLES
+
 
 
 def split(trajectory, fraction=0.8):

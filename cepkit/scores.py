@@ -8,11 +8,13 @@ import numpy as np
 import xarray as xr
 from numba import njit
 
-from . import events
-from .dataset import VARIABLES
-from .forecast import futures
+from cepkit import events
+from cepkit.dataset import VARIABLES
+from cepkit.forecast import futures
 
 _SPACE = ("z", "y", "x")
+#: Of every metric: bump it whenever a score changes, so that kept scores are made again.
+VERSION = "1"
 
 
 def score(forecasts, truth, scaling=None, by_lead_time=False):

@@ -1,8 +1,6 @@
 """Trajectories on disk: streamed, resumable, verifiable Zarr stores."""
 
-import ast
 import fcntl
-import functools
 import hashlib
 import io
 import json
@@ -57,33 +55,6 @@ def digest(*parts):
     for part in parts:
         sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return sha.hexdigest()[:16]
-
-
-@functools.cache  # parsing takes longer than a simulated beat
-def source_hash(*modules):
-    """Short SHA-256 of the code of modules of this package: results depend on it, not on its comments.
-
-    Examples
-    --------
-    >>> len(cep.store.source_hash("cell", "kernel"))
-    16
-    """
-    trees = [ast.parse((Path(__file__).parent / f"{name}.py").read_text()) for name in modules]
-    return digest(*(_canonical(tree).encode() for tree in trees))
-
-
-def _canonical(node):
-    """Text of a syntax tree without docstrings and empty fields: Python 3.11 and its successors agree on it."""
-    if isinstance(node, list):
-        return f"[{', '.join(map(_canonical, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = dict(ast.iter_fields(node))
-    body = fields.get("body")
-    if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        fields["body"] = body[1:]
-    given = (f"{name}={_canonical(value)}" for name, value in fields.items() if value not in (None, []))
-    return f"{type(node).__name__}({', '.join(given)})"
 
 
 def replace_file(path, data):
@@ -352,45 +323,3 @@ def open_trajectory(path):
         coords={**dataset.coords, "state": attrs["states"]},
         attrs=attrs,
     )
-
-
-def golden_standard(profile="laptop", progress=True):
-    """The paper's data: 24 x 24 cells paced from a corner at 500 ms, made on first use.
-
-    Parameters
-    ----------
-    profile : str
-        ``smoke`` holds a few beats, ``laptop`` and ``paper`` share the 109 beats of the paper.
-
-    Returns
-    -------
-    xr.Dataset
-        The trajectory, lazily read; see :func:`cepkit.simulate`.
-
-    Examples
-    --------
-    >>> golden = cep.golden_standard("smoke", progress=False)  # doctest: +SKIP
-    >>> golden.sizes["time"], golden.attrs["cycle_length"]  # doctest: +SKIP
-    """
-    from cepkit import pacing, region
-    from cepkit.profiles import get_profile
-    from cepkit.solver import simulate
-    from cepkit.tissue import Tissue
-
-    beats = get_profile(profile).beats
-    tissue = Tissue(shape=(24, 24), spacing=10 / 23, diffusivity=0.125)
-    protocol = pacing.periodic(500.0, beats, region.corner(tissue, fraction=0.2))
-    path = data_folder() / "golden" / f"{beats}-beats.zarr"
-
-    def make():
-        golden = simulate(tissue, protocol, beats * 500.0, dt=0.02, store=path, progress=progress)
-        return golden.assign_attrs(cycle_length=500.0)
-
-    try:
-        return make()
-    except ValueError as error:
-        if "another configuration" not in str(error):
-            raise
-        print(f"{path.name}: made by an older solver or configuration; making it again")
-        shutil.rmtree(path)
-        return make()

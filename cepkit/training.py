@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .store import data_folder, digest, source_hash
+from cepkit.store import data_folder, digest
 
 
 def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, decay=False, clip=None, seed=0,
@@ -204,10 +204,10 @@ def trained(name, profile="laptop", progress=True):
     --------
     >>> model = cep.training.trained("lstm", "smoke")  # doctest: +SKIP
     """
-    from . import surrogates
-    from .dataset import split
-    from .profiles import get_profile
-    from .store import golden_standard
+    from cepkit import surrogates
+    from cepkit.dataset import split
+    from cepkit.profiles import get_profile
+    from cepkit.problems import golden_standard
 
     name = surrogates.canonical(name)
     size = get_profile(profile)
@@ -219,11 +219,10 @@ def trained(name, profile="laptop", progress=True):
     train, _ = split(golden, size.fraction)
     model = surrogates.make(name, size)
     path = data_folder() / "runs" / profile / name
-    own = type(model).__module__.removeprefix("cepkit.").replace(".", "/")
     recipe = {
         "configuration": model.configuration,
         "data_hash": golden.attrs["data_hash"],
-        "source": source_hash("dataset", "training", "surrogates/base", "surrogates/networks", own),
+        "version": model.version,
     }
     recipe = json.loads(json.dumps(recipe))  # as a card holds it: lists, no tuples
     if (path / "card.json").exists():

@@ -8,18 +8,19 @@ import pytest
 import torch
 
 import cepkit as cep
-from cepkit import benchmark, events
+from cepkit import bench
+from cepkit import events
 from cepkit import scores as judge
 from cepkit.dataset import to_tensor
 from cepkit.surrogates import Surrogate
-from cepkit.surrogates.replay import onsets
-from cepkit.surrogates.solver_coarse import protocol_of
+from cepkit.bench.methods.replay import onsets
+from cepkit.bench.methods.solver_coarse import protocol_of
 
 
 @pytest.fixture(scope="module")
 def track():
     """The paced track at smoke, simulated once for this module."""
-    return benchmark.make_track("paced", "smoke", progress=False)
+    return bench.make_track("paced", "smoke", progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_a_slower_wave_is_a_velocity_error(beats):
 
 def test_persistence_as_computed_by_hand(track):
     test = track.tests["cl500"]
-    table = benchmark.evaluate(benchmark.entrant("persistence", track), track, ["cl500"], progress=False)
+    table = bench.evaluate(bench.entrant("persistence", track), track, ["cl500"], progress=False)
     truth, (history, _) = test.truth(), test.given()
     squared = ((truth.Cai - history.Cai.isel(time=-1)) ** 2).mean(("lead_time", "y", "x"))
     std = np.concatenate([run.Cai.values[::5].ravel() for run in track.train.runs]).std(dtype=np.float64)
@@ -142,7 +143,7 @@ def test_the_stimulus_of_a_case_is_that_of_its_run(track):
 
 
 def test_a_model_that_reads_the_stimulus_must_get_it(track):
-    model = benchmark.entrant("nearest_beat", track)
+    model = bench.entrant("nearest_beat", track)
     history, stimulus = track.tests["cl500"].given()
     with pytest.raises(ValueError, match="stimulus is missing"):
         model.rollout(history, 50)
@@ -154,7 +155,7 @@ def test_a_model_that_reads_the_stimulus_must_get_it(track):
 
 def test_protocols_keep_their_promises():
     """At laptop: no training site in the hole, no interval under 300 ms, and the tests are what they say."""
-    track = benchmark.make_track("paced", "laptop")
+    track = bench.make_track("paced", "laptop")
     hole = cep.region.box(track.tissue, x=(9.5 * 10 / 23, 13.5 * 10 / 23), y=(9.5 * 10 / 23, 13.5 * 10 / 23))
     for protocol in track.train.protocols + track.validation.protocols:
         times = np.unique([s.start for s in protocol.stimuli])
@@ -188,17 +189,17 @@ def test_without_late_runs_there_is_no_load(track):
     """Runs of seconds teach a load nothing but how long they have run, and a test at another hour would be lost."""
     early = dataclasses.replace(track, late=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark.surrogates.Paced, "load", lambda path: pytest.fail("an older training was taken"))
+        patch.setattr(bench.surrogates.Paced, "load", lambda path: pytest.fail("an older training was taken"))
         patch.setattr(benchmark, "fit", lambda model, *_: model)
-        patch.setattr(benchmark.surrogates.Paced, "save", lambda *_: None)
-        configured = [benchmark.entrant("paced", t, progress=False).configuration for t in (track, early)]
+        patch.setattr(bench.surrogates.Paced, "save", lambda *_: None)
+        configured = [bench.entrant("paced", t, progress=False).configuration for t in (track, early)]
     assert [c["without"] for c in configured] == [(), ("load",)]
 
 
 def test_the_coarse_solver_is_the_solver(track):
     """From a full history at rest, with the same step, it stays as close as its unknown gates allow."""
     test = track.tests["rest"]
-    model = benchmark.entrant("solver_coarse", track)
+    model = bench.entrant("solver_coarse", track)
     history, stimulus = test.given()
     out = model.rollout(history, 100, stimulus=stimulus)
     truth = test.truth().isel(lead_time=slice(0, 100))
@@ -246,18 +247,18 @@ def test_a_model_from_outside_enters(track, tmp_path, monkeypatch, capsys):
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="fixed, paced, cell"):
-        benchmark.make_track("other")
+        bench.make_track("other")
     with pytest.raises(ValueError, match="profile"):
-        benchmark.make_track("paced", "huge")
+        bench.make_track("paced", "huge")
     with pytest.raises(ValueError, match="no scorecard"):
-        benchmark.kept_scorecard("paced", "nothing")
+        bench.kept_scorecard("paced", "nothing")
 
 
 @pytest.mark.parametrize("name", ["paced", "cell"])
 def test_the_kept_card_is_that_of_todays_track(name):
     """The card names the part by its hash: another protocol or another solver makes another one."""
     card = json.loads(cep.store.kept(f"cards/{name}-laptop.json").read_text())
-    track = benchmark.make_track(name, "laptop")
+    track = bench.make_track(name, "laptop")
     assert card["made by"] == track.train.path.name
     assert set(card["parts"]) == {"train", "late", "validation", *track.tests}
     assert card["parts"]["train"]["stimuli"] == [len(p.stimuli) for p in track.train.protocols]
@@ -266,12 +267,12 @@ def test_the_kept_card_is_that_of_todays_track(name):
 
 def test_the_sample_is_a_piece_of_the_track(track):
     """Solved again from the same stimuli, it is the same but for the rest from which it starts."""
-    sample = cep.tracks.sample()
+    sample = cep.bench.tracks.sample()
     assert (
         sample.attrs["data_hash"]
         in json.loads(cep.store.kept("cards/paced-laptop.json").read_text())["parts"]["s1s2"]["data_hash"]
     )
-    protocol = benchmark.make_track("paced", "laptop").tests["s1s2"].protocols[1]
+    protocol = bench.make_track("paced", "laptop").tests["s1s2"].protocols[1]
     inside = [s for s in protocol.stimuli if s.start < 2400]
     run = cep.simulate(track.tissue, cep.Protocol(inside), 2400.0, progress=False)
     again = run.sel(time=sample.time[sample.time <= 2400])

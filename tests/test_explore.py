@@ -8,7 +8,9 @@ import xarray as xr
 from PIL import Image
 
 import cepkit as cep
-from cepkit import benchmark, explore, measure
+from cepkit import bench
+from cepkit.page import explore
+from cepkit import measure
 
 
 def parts(box):
@@ -97,11 +99,11 @@ def test_the_forecast_shows_error_by_lead_time(forecasts):
 
 
 def test_the_scorecard_ranks_by_what_was_chosen():
-    table = benchmark.kept_scorecard()
+    table = bench.kept_scorecard()
     controls, line, picture = parts(cep.explore_scorecard(table))
     before = picture.value
     controls["what"].value, controls["test"].value = "z-MSE of Cai", "cl500"
-    best = benchmark.pivot(table, "z_mse", "Cai")["cl500"].sort_values()
+    best = bench.pivot(table, "z_mse", "Cai")["cl500"].sort_values()
     name = cep.figures.MODELS[best.index[0]][0]
     assert line.value.startswith(f"z-MSE of Cai, cl500: {name} {best.iloc[0]:.3g}, ") and picture.value != before
     for choice in controls["what"].options:  # also those that are zero or negative, or not there for some
@@ -127,7 +129,7 @@ def test_what_cannot_be_shown_is_refused(trajectory, forecasts):
         (lambda: cep.explore_forecast(truth[0], said), r"truth has the dims"),
         (lambda: cep.explore_restitution({"epi": xr.Dataset()}), r"curves\['epi'\] holds no APD"),
         (lambda: cep.explore_restitution(beats=0), "beats=0 must be at least 1"),
-        (lambda: cep.explore_scorecard(benchmark.kept_scorecard()[["model"]]), "lacks the columns test"),
+        (lambda: cep.explore_scorecard(bench.kept_scorecard()[["model"]]), "lacks the columns test"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -12,19 +12,21 @@ import torch
 import xarray as xr
 
 import cepkit as cep
-from cepkit import benchmark, events, surrogates
-from cepkit.surrogates import event_sheet, paced
+from cepkit import bench
+from cepkit import events, surrogates
+from cepkit.bench.methods import event_sheet
+from cepkit.bench.methods import paced
 
 
 @pytest.fixture(scope="module")
 def track():
-    return benchmark.make_track("paced", "smoke", progress=False)
+    return bench.make_track("paced", "smoke", progress=False)
 
 
 @pytest.fixture(scope="module")
 def model(track):
     """Hardly trained: enough for what must hold of any weights."""
-    return benchmark.fit(paced.Paced(**paced.Paced.smoke), track, progress=False)
+    return bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False)
 
 
 def test_saved_and_loaded_it_forecasts_the_same(model, track, tmp_path):
@@ -139,7 +141,7 @@ def test_a_load_is_the_rate_of_the_last_minutes():
 
 def test_arrival_learns_from_the_training_runs_alone(model, track):
     """The others learn from the late runs as well; and an unknown past has the load of the training runs' own."""
-    early = benchmark.fit(paced.Paced(**paced.Paced.smoke), dataclasses.replace(track, late=None), progress=False)
+    early = bench.fit(paced.Paced(**paced.Paced.smoke), dataclasses.replace(track, late=None), progress=False)
     same = {name: torch.equal(weight, early._tensors()[name]) for name, weight in model._tensors().items()}
     assert all(same[name] for name in same if name.startswith(("arrival", "place")))
     assert not all(same[name] for name in same if name.startswith(("response", "before")))
@@ -179,7 +181,7 @@ def test_the_kept_model_follows_the_solver():
 
 def test_a_training_that_was_killed_ends_with_the_same_weights(track, tmp_path, monkeypatch):
     """Stopped in the second network and started again: the very same weights."""
-    whole = benchmark.fit(paced.Paced(**paced.Paced.smoke), track, progress=False)
+    whole = bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False)
     calls = []
 
     def killed(checkpoint, run, history):
@@ -191,10 +193,10 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(track, tmp_path, 
     keep = paced.keep
     monkeypatch.setattr(paced, "keep", killed)
     with pytest.raises(KeyboardInterrupt):
-        benchmark.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
+        bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
     assert "arrival" in str(calls[-1])
     monkeypatch.setattr(paced, "keep", keep)
-    resumed = benchmark.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
+    resumed = bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
     for name, tensor in whole._tensors().items():
         assert torch.equal(tensor, resumed._tensors()[name]), name
 
@@ -203,7 +205,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(track, tmp_path, 
 def test_two_processes_train_one_network(tmp_path):
     """As several GPUs would: each process draws its own batches, and the mean gradient moves them all."""
     fabric = Path(sys.executable).with_name("fabric")
-    script = Path(__file__).parent / "benchmarks" / "train_paced.py"
+    script = Path(__file__).parents[1] / "scripts" / "train_paced.py"
     launch = [fabric, "run", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--precision", "bf16-mixed"]
     sizes = ["--profile", "smoke", "--hidden", "16", "--rank", "8", "--updates", "40"]
     train = [*launch, script, tmp_path / "model", *sizes]

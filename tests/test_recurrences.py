@@ -5,10 +5,12 @@ import pytest
 import torch
 import xarray as xr
 
-from cepkit import textbook
-from cepkit.surrogates import conv_lstm, lstm_stimulus, neural_ode_stimulus
-from cepkit.surrogates import reservoirs as res
-from cepkit.tracks import make_track
+from cepkit.bench import textbook
+from cepkit.bench.methods import conv_lstm
+from cepkit.bench.methods import lstm_stimulus
+from cepkit.bench.methods import neural_ode_stimulus
+from cepkit.bench.methods import reservoirs as res
+from cepkit.bench.tracks import make_track
 
 ENTRANTS = (
     res.ESN, res.NVAR, lstm_stimulus.LSTMStimulus, neural_ode_stimulus.NeuralODEStimulus, conv_lstm.ConvLSTM,

@@ -8,8 +8,12 @@ import xarray as xr
 import cepkit as cep
 from cepkit.dataset import VARIABLES
 from cepkit.pacing import Protocol, Stimulus, stimulus_field
-from cepkit.surrogates import dmd_control, latent_dynamics, physics_augmented, pod_galerkin, pod_regression
-from cepkit.tracks import make_track
+from cepkit.bench.methods import dmd_control
+from cepkit.bench.methods import latent_dynamics
+from cepkit.bench.methods import physics_augmented
+from cepkit.bench.methods import pod_galerkin
+from cepkit.bench.methods import pod_regression
+from cepkit.bench.tracks import make_track
 
 KINDS = {
     kind.name: kind

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from cepkit import widgets
+from cepkit.page import widgets
 
 TIME = np.arange(10.0)
 

@@ -4,10 +4,10 @@ What is right is worked out anew at each call, with the library itself; a typica
 whoever makes it is told its name. Every check prints one line and returns whether the answer holds.
 """
 
-from .answers import field, function, number
-from .cells import apd90, conduction_velocity, rush_larsen, stimulus_potassium, threshold
-from .learning import euler, free_run, lstm_weights, scaling, verdict, windows, z_mse
-from .methods import conv_weights, modes, nvar_features, pays_after, surrogate, toy
+from cepkit.check.answers import field, function, number
+from cepkit.check.cells import apd90, conduction_velocity, rush_larsen, stimulus_potassium, threshold
+from cepkit.check.learning import euler, free_run, lstm_weights, scaling, verdict, windows, z_mse
+from cepkit.check.methods import conv_weights, modes, nvar_features, pays_after, surrogate, toy
 
 __all__ = [
     "apd90", "conduction_velocity", "conv_weights", "euler", "field", "free_run", "function", "lstm_weights",

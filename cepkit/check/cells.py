@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from . import answers
+from cepkit.check import answers
 
 
 def rush_larsen(step):

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from . import answers
-from .answers import _say
+from cepkit.check import answers
+from cepkit.check.answers import _say
 
 
 def scaling(scaled):

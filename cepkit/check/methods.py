@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from . import answers
-from .answers import _all_close, _say
+from cepkit.check import answers
+from cepkit.check.answers import _all_close, _say
+from cepkit.problems import toy
 
 
 def modes(count):
@@ -72,7 +73,7 @@ def nvar_features(count):
     """
     import torch
 
-    from cepkit.surrogates.reservoirs import nvar_features as features
+    from cepkit.bench.methods.reservoirs import nvar_features as features
 
     def right(numbers, taps):
         return features(torch.zeros(1, numbers * taps)).shape[1]
@@ -112,7 +113,7 @@ def conv_weights(count):
     The biases are missing: one for each gate and channel.
     False
     """
-    from cepkit.surrogates.conv_lstm import ConvCell
+    from cepkit.bench.methods.conv_lstm import ConvCell
 
     def right(inputs, hidden, kernel):
         return sum(p.numel() for p in ConvCell(inputs, hidden, 1, kernel).gates.parameters())
@@ -202,37 +203,3 @@ def surrogate(model):
     if not _all_close([short], [run.isel(lead_time=slice(0, 20))], 1e-5):
         return _say("A longer forecast begins otherwise than a shorter one: it must not know how long it will be.")
     return _say(None)
-
-
-def toy(beats=3):
-    """A trajectory to try things on: beats of a wave on 4 x 4 nodes, made of formulas in no time.
-
-    Parameters
-    ----------
-    beats : int
-        One each 50 ms.
-
-    Returns
-    -------
-    trajectory : xr.Dataset
-        Vm, Cai, CaSR and CaSS over (time, y, x), frames 1 ms apart.
-    stimulus : xr.DataArray
-        Its stimulus current [pA/pF], every 50 ms in a corner.
-
-    Examples
-    --------
-    >>> trajectory, stimulus = cep.check.toy()
-    >>> dict(trajectory.sizes), stimulus.dims
-    ({'time': 150, 'y': 4, 'x': 4}, ('time', 'y', 'x'))
-    """
-    from cepkit.dataset import UNITS
-
-    axis, t = 0.5 * np.arange(4.0), np.arange(50.0 * beats)
-    since = (t[:, None, None] - 40.0) % 50.0 - axis[:, None] - axis
-    shape = np.interp(since, [0.0, 2.0, 20.0, 30.0], [0.0, 1.0, 0.8, 0.0])
-    data = {"Vm": 120.0 * shape - 85.0, "Cai": 1e-3 * shape, "CaSR": 3.0 - shape, "CaSS": 1e-2 * shape}
-    coords = {"time": t, "y": axis, "x": axis}
-    trajectory = xr.Dataset({v: (("time", "y", "x"), f, {"units": UNITS[v]}) for v, f in data.items()}, coords)
-    stimulus = xr.zeros_like(trajectory.Vm).rename("stimulus")
-    stimulus[40::50, :2, :2] = -52.0
-    return trajectory.assign_attrs(cycle_length=50.0), stimulus

@@ -3,32 +3,26 @@
 import json
 from pathlib import Path
 
-from ..store import data_folder, replace_file
-from .base import Surrogate, read_card, sha256
-from .baselines import Climatology, LastBeat, Persistence
-from .conv_lstm import ConvLSTM
-from .dmd_control import DMDControl
-from .latent_dynamics import LatentDynamics
-from .lstm import LSTM
-from .lstm_stimulus import LSTMStimulus
-from .neural_ode import NeuralODE
-from .neural_ode_stimulus import NeuralODEStimulus
-from .paced import Paced
-from .physics_augmented import PhysicsAugmented
-from .pod_galerkin import PODDEIM, PODGalerkin
-from .pod_regression import PODRegression
-from .replay import LastResponse, MeanResponse, NearestBeat
-from .reservoirs import ESN, NVAR
-from .solver_coarse import SolverCoarse
+from importlib import import_module
 
-__all__ = ["LastResponse", "MeanResponse", "Surrogate", "keep", "kept", "load", "make", "read_card", "registry"]
+from cepkit.store import data_folder, replace_file
+from cepkit.surrogates.base import Surrogate, read_card, registry, sha256, surrogate
+from cepkit.surrogates.baselines import Climatology, LastBeat, Persistence
+from cepkit.surrogates.lstm import LSTM
+from cepkit.surrogates.neural_ode import NeuralODE
 
-_METHODS = (
-    Persistence, LastBeat, Climatology, NearestBeat, PODGalerkin, PODDEIM, PODRegression, LatentDynamics,
-    PhysicsAugmented, NeuralODE, NeuralODEStimulus, LSTM, LSTMStimulus, ESN, NVAR, ConvLSTM, DMDControl, SolverCoarse,
-    Paced,
-)  # fmt: skip
-registry = {kind.name: kind for kind in _METHODS}
+__all__ = ["LSTM", "Climatology", "LastBeat", "NeuralODE", "Persistence", "Surrogate", "keep", "kept", "load", "make",
+           "read_card", "registry", "surrogate"]  # fmt: skip
+
+#: Modules that register further methods when they are imported, which happens when one is asked for.
+HOMES = ["cepkit.bench.methods"]
+
+
+def everyone():
+    """The registry with the methods of all HOMES in it."""
+    for home in HOMES:
+        import_module(home)
+    return registry
 
 
 def canonical(name):
@@ -40,7 +34,7 @@ def canonical(name):
     'neural_ode'
     """
     known = str(name).replace("-", "_")
-    if known not in registry:
+    if known not in registry and known not in everyone():
         raise ValueError(f"name={name!r} is no surrogate; choose from {', '.join(registry)}")
     return known
 
@@ -62,7 +56,7 @@ def make(name, profile="laptop", **changes):
     >>> cep.surrogates.make("lstm", "smoke", hidden=8).settings.hidden
     8
     """
-    from ..profiles import get_profile
+    from cepkit.profiles import get_profile
 
     name = canonical(name)
     configuration = getattr(get_profile(profile), name, None)
@@ -89,7 +83,7 @@ def load(name, run=None):
     'lstm'
     """
     known = str(name).replace("-", "_")
-    if known not in registry and not Path(name).exists() and str(name) not in kept():
+    if known not in everyone() and not Path(name).exists() and str(name) not in kept():
         raise ValueError(f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)}")
     if run is None and str(name) in kept():  # such as "paced-esn"
         verify(str(name))
@@ -110,7 +104,7 @@ def load(name, run=None):
                 f"fit one: cepkit.surrogates.make({known!r}).fit(trajectory)"
             )
         verify(known)
-    return registry[read_card(path)["name"]].load(path)
+    return everyone()[read_card(path)["name"]].load(path)
 
 
 # ---- what is kept with the book: data/models and its manifest ----------------------------------------

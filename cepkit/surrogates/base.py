@@ -16,9 +16,35 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file, save_file
 
-from ..dataset import UNITS, VARIABLES, to_dataset, to_tensor
+from cepkit.dataset import to_dataset, to_tensor
+from cepkit.fields import SPACE, UNITS, VARIABLES
 
-SPACE = ("z", "y", "x")
+#: Every registered method by its name.
+registry = {}
+
+
+def surrogate(name, label=None, colour="#0072B2", line="-", version="1", draws=False):
+    """Register a class under a name that tables, figures and the command line then know.
+
+    Parameters
+    ----------
+    name : str
+    label, colour, line : str
+        How figures write and draw it.
+    version : str
+        Bump it whenever forecasts or training change: what was kept under the old one is stale.
+    draws : bool
+        Whether another seed makes another model.
+    """
+
+    def register(kind):
+        kind.name, kind.version, kind.draws = name, version, draws
+        kind.look = (label or name.replace("_", " "), colour, line)
+        registry[name] = kind
+        return kind
+
+    return register
+
 
 
 class Surrogate:
@@ -46,8 +72,10 @@ class Surrogate:
     """
 
     name = None
+    version = "1"
+    draws = False  # whether another seed makes another model
+    look = (None, "#0072B2", "-")  # label, colour and line style in figures
     trains = False  # whether fit takes minutes rather than moments
-    sources = ()  # further modules of the package that decide on its forecasts
     reads_stimulus = False  # then ``_fit`` and ``_rollout`` are handed the stimulus as well
 
     def __init__(self):

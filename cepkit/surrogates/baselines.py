@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from ..dataset import to_tensor
-from .base import Surrogate
+from cepkit.dataset import to_tensor
+from cepkit.surrogates.base import Surrogate, surrogate
 
 
+@surrogate("persistence", "persistence", "#999999", ":", version="151ffa34bbce6d96")
 class Persistence(Surrogate):
     """Nothing changes: every frame of the forecast is the last one given.
 
@@ -18,7 +19,6 @@ class Persistence(Surrogate):
     True
     """
 
-    name = "persistence"
 
     def _rollout(self, X, start, steps):
         return X[:, -1:].expand(-1, steps, -1)
@@ -60,6 +60,7 @@ class _Rhythm(Surrogate):
         self.frames = len(self.beat)
 
 
+@surrogate("last_beat", "copy last beat", "#882255", "--", version="151ffa34bbce6d96")
 class LastBeat(_Rhythm):
     """The tape recorder: plays the last full cycle of the history again and again.
 
@@ -75,7 +76,6 @@ class LastBeat(_Rhythm):
     True
     """
 
-    name = "last_beat"
 
     def _fit(self, pieces):
         super()._fit(pieces)
@@ -89,6 +89,7 @@ class LastBeat(_Rhythm):
         return X[:, -self.frames :][:, torch.arange(steps) % self.frames]
 
 
+@surrogate("climatology", "climatology", "#117733", "-.", version="151ffa34bbce6d96")
 class Climatology(_Rhythm):
     """The mean beat of the training part, played from the phase at which the history ends.
 
@@ -100,7 +101,6 @@ class Climatology(_Rhythm):
     (50.0, 20)
     """
 
-    name = "climatology"
 
     def _fit(self, pieces):
         super()._fit(pieces)

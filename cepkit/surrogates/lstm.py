@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from ..forecast import free_run
-from .networks import Network
+from cepkit.forecast import free_run
+from cepkit.surrogates.base import surrogate
+from cepkit.surrogates.network import Network
 
 
 class LSTMNetwork(nn.Module):
@@ -124,6 +125,7 @@ def free_running(network, X_b, given):
     return ((X_out - network.run_free(X_in, X_out.shape[1])) ** 2).mean()
 
 
+@surrogate("lstm", "LSTM", "#E69F00", "-", version="089d6605ea181ba8", draws=True)
 class LSTM(Network):
     """The paper's LSTM as a surrogate.
 
@@ -147,7 +149,6 @@ class LSTM(Network):
     {'start': 1, 'lead_time': 5, 'y': 4, 'x': 4}
     """
 
-    name = "lstm"
     reads = ("NN_LSTM.weight_ih_l0",)
     writes = ("g",)
 

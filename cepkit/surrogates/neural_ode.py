@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torchdiffeq import odeint
 
-from ..dataset import to_dataset, to_tensor
-from .base import check_fields
-from .networks import Network
+from cepkit.dataset import to_dataset, to_tensor
+from cepkit.surrogates.base import check_fields, surrogate
+from cepkit.surrogates.network import Network
 
 
 class Encoder(nn.Module):
@@ -101,6 +101,7 @@ def elbo_loss(network, X_b, sigma, given=None):
     return (KL - log_p) / X_b.numel()
 
 
+@surrogate("neural_ode", "Neural ODE", "#56B4E9", "-", version="896c66baf18d43dd", draws=True)
 class NeuralODE(Network):
     """The paper's Neural ODE as a surrogate.
 
@@ -129,7 +130,6 @@ class NeuralODE(Network):
     {'start': 1, 'lead_time': 5, 'y': 4, 'x': 4}
     """
 
-    name = "neural_ode"
     reads = ("encoder.rnn.weight_ih_l0",)
     writes = ("decoder.2",)
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import cepkit as cep
-from cepkit import cell, kernel, live
-from cepkit.surrogates import event_sheet
+from cepkit.page import live
+from cepkit import cell, kernel
+from cepkit.bench.methods import event_sheet
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("make_live", ROOT / "tests" / "benchmarks" / "make_live.py")
+spec = importlib.util.spec_from_file_location("make_live", ROOT / "scripts" / "make_live.py")
 maker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(maker)
 

@@ -1,0 +1,313 @@
+"""Physics augmented: a sheet of two variables a node, and a small network that says what is missing."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import torch
+from numba import njit
+from scipy.optimize import minimize
+from torch import nn
+
+from cepkit.dataset import VARIABLES, Scaling, to_tensor
+from cepkit.tissue import Tissue
+from cepkit.surrogates.base import Surrogate, surrogate
+
+SPAN = 100.0  # mV for one unit of v, for the stimulus
+MEMORY = (5.0, 20.0, 60.0, 200.0, 600.0, 2000.0)  # time constants of the averages of v that the network sees [ms]
+CHUNK = 1000  # frames decoded at a time
+FIRST_GUESS = {"t_in": 0.25, "t_out": 6.0, "t_open": 120.0, "t_close": 180.0, "v_gate": 0.13}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of :class:`PhysicsAugmented`.
+
+    Parameters
+    ----------
+    dt : float
+        Step of the sheet [ms].
+    evaluations : int
+        Runs of the sheet that the search for its five parameters may make.
+    runs, frames : int
+        Training runs, and frames of each, that the search compares with.
+    hidden : int
+        Units in each of the two hidden layers of the correction.
+    samples : int
+        Pairs of a node and a frame drawn from each training run.
+    batch, rounds : int
+        Pairs in a batch, and number of batches.
+    learning_rate : float
+    seed : int
+
+    Examples
+    --------
+    >>> from cepkit.bench.methods import physics_augmented
+    >>> physics_augmented.Settings(hidden=16).hidden
+    16
+    """
+
+    dt: float = 0.1
+    evaluations: int = 60
+    runs: int = 3
+    frames: int = 3000
+    hidden: int = 40
+    samples: int = 30_000
+    batch: int = 2048
+    rounds: int = 3000
+    learning_rate: float = 5e-3
+    seed: int = 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out):
+    """Mitchell and Schaeffer's two equations on a sheet, frame after frame.
+
+    Parameters
+    ----------
+    v, h : arrays, shape (ny, nx)
+        Advanced in place.
+    memory : array, shape (ny * nx, M)
+        Running averages of v, advanced in place.
+    stimulus : array, shape (frames, ny, nx)
+        Rate of change of v by the stimulus [1/ms].
+    ahead, behind : arrays, shape (2, ny, nx)
+    p : array
+        t_in, t_out, t_open, t_close [ms], v_gate.
+    decay : array, shape (M,)
+        What is left of each average after a frame.
+    out : array, shape (frames, ny * nx, 2 + M)
+        Receives v, h and the averages at the end of each frame.
+    """
+    ny, nx = v.shape
+    change = np.empty_like(v)
+    for frame in range(stimulus.shape[0]):
+        for _ in range(substeps):
+            for i in range(ny):
+                for j in range(nx):
+                    x = v[i, j]
+                    flow = h[i, j] * x * x * (1 - x) / p[0] - x / p[1] + stimulus[frame, i, j]
+                    flow += ahead[0, i, j] * (v[min(i + 1, ny - 1), j] - x) + behind[0, i, j] * (
+                        v[max(i - 1, 0), j] - x
+                    )
+                    flow += ahead[1, i, j] * (v[i, min(j + 1, nx - 1)] - x) + behind[1, i, j] * (
+                        v[i, max(j - 1, 0)] - x
+                    )
+                    change[i, j] = flow
+                    h[i, j] += dt * ((1 - h[i, j]) / p[2] if x < p[4] else -h[i, j] / p[3])
+            for i in range(ny):
+                for j in range(nx):
+                    v[i, j] = min(max(v[i, j] + dt * change[i, j], -0.5), 1.5)
+        for i in range(ny):
+            for j in range(nx):
+                n = i * nx + j
+                out[frame, n, 0] = v[i, j]
+                out[frame, n, 1] = h[i, j]
+                for k in range(decay.shape[0]):
+                    memory[n, k] = v[i, j] + (memory[n, k] - v[i, j]) * decay[k]
+                    out[frame, n, 2 + k] = memory[n, k]
+
+
+class Sheet:
+    """A Mitchell-Schaeffer sheet at rest, to be driven by a stimulus.
+
+    dv/dt = div(D grad v) + h v^2 (1 - v) / t_in - v / t_out + stimulus; dh/dt = (1 - h) / t_open below v_gate,
+    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  Diffusion is that of the
+    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial cannot make it explode.
+
+    Parameters
+    ----------
+    tissue : Tissue
+        One or two axes longer than a node.
+    parameters : sequence of float
+        In the order of FIRST_GUESS.
+    interval, dt : float
+        [ms]
+
+    Examples
+    --------
+    >>> from cepkit.bench.methods import physics_augmented
+    >>> sheet = physics_augmented.Sheet(cep.Tissue((4, 4)), list(physics_augmented.FIRST_GUESS.values()), 1.0, 0.1)
+    >>> features = sheet.run(np.zeros((5, 16)))
+    >>> features.shape, float(abs(features[..., 0]).max())  # nobody stimulates
+    ((5, 16, 8), 0.0)
+    """
+
+    def __init__(self, tissue, parameters, interval, dt):
+        self.shape = tissue.shape
+        self.weights = tissue.weights
+        self.parameters = np.asarray(parameters, float)
+        self.substeps = round(interval / dt)
+        self.dt = interval / self.substeps
+        self.decay = np.exp(-interval / np.array(MEMORY))
+        self.v, self.h = np.zeros(self.shape), np.ones(self.shape)
+        self.memory = np.zeros((tissue.size, len(MEMORY)))
+
+    def run(self, stimulus):
+        """Stimulus current (frames, N) [pA/pF] to features (frames, N, 2 + M): v, h and averages of v."""
+        out = np.empty((len(stimulus), self.v.size, 2 + len(MEMORY)), np.float32)
+        pushed = np.ascontiguousarray(stimulus, float).reshape(-1, *self.shape) / -SPAN
+        _advance(self.v, self.h, self.memory, pushed, *self.weights, self.parameters, self.dt, self.substeps,
+                 self.decay, out)  # fmt: skip
+        return out
+
+
+@surrogate("physics_augmented", "physics plus correction", "#999933", "-", version="441caa29b2ed6a18", draws=True)
+class PhysicsAugmented(Surrogate):
+    """A Mitchell-Schaeffer sheet whose five parameters are fitted, and a network a node that corrects it.
+
+    In the manner of Kashtanova et al. 2022 (Medical Imaging with Deep Learning): what simple physics explains is left
+    to it.  The physics says where and when a node fires and recovers; the network, the same at every
+    node, makes the four variables of that node's v, h and running averages of v.  The potential is a straight
+    line in v plus the network's correction.  The sheet starts at rest, and the stimulus of the history drives it
+    to the start; of the frames given the model reads **none**.
+
+    Attributes
+    ----------
+    parameters : array, shape (5,)
+    line : array, shape (2,)
+        z-scored potential at v = 0, and for one unit of v.
+
+    Examples
+    --------
+    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    >>> run = cep.simulate(sheet, cep.Protocol(), 20.0, progress=False)
+    >>> field = cep.stimulus_field(cep.Protocol(), like=run)
+    >>> forecast = cep.load("paced-physics_augmented").rollout(run.isel(time=slice(0, 11)), steps=10, stimulus=field)
+    >>> bool(forecast.Vm.max() < -60)  # nobody stimulates
+    True
+    """
+
+    reads_stimulus = True
+    trains = True
+    smoke = {"evaluations": 8, "runs": 1, "frames": 600, "samples": 4000, "rounds": 60, "hidden": 16}
+
+    def __init__(self, **changes):
+        super().__init__()
+        for name in changes:
+            if name not in (known := [field.name for field in fields(Settings)]):
+                raise ValueError(f"{name}={changes[name]!r} is no setting of {self.name}; choose from {known}")
+        self.settings = Settings(**changes)
+        self.configuration = asdict(self.settings)
+
+    # ---- learning -------------------------------------------------------------------------------------
+    def _fit(self, pieces, stimuli, validation=(), progress=True):
+        began = time.perf_counter()
+        if "tissue" not in pieces[0].attrs:
+            raise ValueError(f"trajectories: no tissue in the attributes, and {self.name} needs its diffusivity")
+        self.tissue = Tissue(**json.loads(pieces[0].attrs["tissue"]))
+        self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in pieces])
+        found = self._fit_sheet(pieces, stimuli)
+        rng = np.random.default_rng(self.settings.seed)
+        features, wanted = self._samples(pieces, stimuli, rng)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.seed)
+            history = self._fit_network(features, wanted)
+        self.card |= {"training": history, "tissue": self.tissue.describe(), "scaling": self.scaling.to_dict()}
+        self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
+        self.card["unexplained by the sheet"] = float(found)
+        self.card["weights"] = sum(t.numel() for t in self._tensors().values())
+        self.card["training seconds"] = time.perf_counter() - began
+
+    def _sheet(self, parameters):
+        return Sheet(self.tissue, parameters, self.interval, self.settings.dt)
+
+    def _fit_sheet(self, pieces, stimuli):
+        """Five parameters by Nelder and Mead's search: how little of Vm is a straight line in v."""
+        s = self.settings
+        cases = []
+        for piece, stimulus in list(zip(pieces, stimuli, strict=True))[: s.runs]:
+            n = min(s.frames, piece.sizes["time"])
+            cases.append((stimulus[: n - 1].numpy(), piece.Vm.values[1:n].reshape(n - 1, -1)))
+
+        def unexplained(logarithms):
+            made, wanted = [], []
+            for stimulus, Vm in cases:
+                settled = len(Vm) // 3  # from rest to where the run was
+                made.append(self._sheet(np.exp(logarithms)).run(stimulus)[settled:, :, 0].ravel())
+                wanted.append(Vm[settled:].ravel())
+            r = np.corrcoef(np.concatenate(made), np.concatenate(wanted))[0, 1]
+            return 1 - r**2 if r > 0 else 1.0
+
+        guess = np.log(list(FIRST_GUESS.values()))
+        simplex = np.vstack([guess, guess + 0.2 * np.eye(5)])
+        options = {"maxfev": s.evaluations, "initial_simplex": simplex}
+        found = minimize(unexplained, guess, method="Nelder-Mead", options=options)
+        self.parameters = np.exp(found.x).astype(np.float32).astype(float)  # as the file will hold them
+        return found.fun
+
+    def _samples(self, pieces, stimuli, rng):
+        """Features (samples, F) and z-scored frames (samples, 4) at nodes and times drawn at random."""
+        features, wanted = [], []
+        for piece, stimulus in zip(pieces, stimuli, strict=True):
+            n = min(piece.sizes["time"], 10_000)
+            made = self._sheet(self.parameters).run(stimulus[: n - 1].numpy())
+            truth = to_tensor(self.scaling.apply(piece.isel(time=slice(1, n)))).unflatten(-1, (-1, len(VARIABLES)))
+            frame = rng.integers(min(1000, n // 3), n - 1, self.settings.samples)
+            node = rng.integers(0, self.nodes, self.settings.samples)
+            features.append(torch.from_numpy(made[frame, node]))
+            wanted.append(truth[frame, node])
+        return torch.cat(features), torch.cat(wanted)
+
+    def _build(self):
+        n, hidden = 2 + len(MEMORY), self.settings.hidden
+        layers = (nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4))
+        return nn.Sequential(*layers)
+
+    def _fit_network(self, features, wanted):
+        s = self.settings
+        v = torch.stack([torch.ones(len(features)), features[:, 0]], dim=1)
+        self.line = torch.linalg.lstsq(v, wanted[:, :1]).solution[:, 0]
+        self.centre, self.width = features.mean(0), features.std(0).clamp_min(1e-3)
+        self.network = self._build()
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, s.rounds)
+        history = []
+        for k in range(s.rounds):
+            drawn = torch.randint(len(features), (s.batch,))
+            loss = (self._decode(features[drawn]) - wanted[drawn]).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            if k % 100 == 0 or k == s.rounds - 1:
+                history.append({"round": k, "loss": loss.item()})
+        return history
+
+    def _decode(self, features):
+        """Features (..., F) to z-scored variables (..., 4)."""
+        correction = self.network((features - self.centre) / self.width)
+        physics = self.line[0] + self.line[1] * features[..., :1]
+        return torch.cat([correction[..., :1] + physics, correction[..., 1:]], dim=-1)
+
+    # ---- running --------------------------------------------------------------------------------------
+    @torch.inference_mode()
+    def _rollout(self, X, start, steps, stimulus):
+        mean, std = self.scaling.vectors(self.nodes)
+        given = X.shape[1] - 1  # intervals between the frames given
+        out = torch.empty(len(X), steps, X.shape[2])
+        for k in range(len(X)):
+            sheet = self._sheet(self.parameters)
+            if given:
+                sheet.run(stimulus[k, :given].numpy())
+            for at in range(0, steps, CHUNK):
+                told = stimulus[k, given + at : given + min(at + CHUNK, steps)]
+                out[k, at : at + CHUNK] = self._decode(torch.from_numpy(sheet.run(told.numpy()))).flatten(1)
+            out[k] = out[k] * std + mean
+        return out
+
+    # ---- files ----------------------------------------------------------------------------------------
+    def _tensors(self):
+        own = {"parameters": torch.tensor(self.parameters, dtype=torch.float32), "line": self.line}
+        own |= {"centre": self.centre, "width": self.width}
+        return own | {f"network.{k}": v for k, v in self.network.state_dict().items()}
+
+    def _restore(self, tensors, card):
+        self.settings = Settings(**card["configuration"])
+        self.tissue = Tissue(**card["tissue"])
+        self.scaling = Scaling.from_dict(card["scaling"])
+        self.parameters = tensors.pop("parameters").double().numpy()
+        self.line, self.centre, self.width = (tensors.pop(k) for k in ("line", "centre", "width"))
+        self.network = self._build()
+        self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})

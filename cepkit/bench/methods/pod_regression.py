@@ -1,0 +1,179 @@
+"""POD with regression: the components as a function of when and where the last stimuli were."""
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+
+from cepkit.bench.methods.reduced import Reduced
+from cepkit.surrogates.base import surrogate
+
+FAR = 3000  # frames; longer ago is all the same
+USUAL = 650  # frames; the interval supposed where the history does not reach
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of :class:`PODRegression`.
+
+    Parameters
+    ----------
+    components : int
+        K, principal components.
+    samples : int
+        Frames that the length scales of the kernel are chosen by.
+    centres : int
+        Frames that the regression is a sum of kernels around.
+    frames : int
+        Frames that it is fitted to.
+    skip : int
+        Frames at the beginning of each run left out, for want of a known past.
+    seed : int
+
+    Examples
+    --------
+    >>> from cepkit.bench.methods import pod_regression
+    >>> pod_regression.Settings(components=8).components
+    8
+    """
+
+    components: int = 64
+    samples: int = 400
+    centres: int = 1800
+    frames: int = 20_000
+    skip: int = 1000
+    seed: int = 0
+
+
+@surrogate("pod_regression", "POD regression", "#44AA99", "-", version="44f945a9ab74a6ba", draws=True)
+class PODRegression(Reduced):
+    """a(k) = r(theta(k)): Gaussian process regression from the parameters of the pacing to the components.
+
+    In the manner of Guo and Hesthaven 2019, doi:10.1016/j.cma.2018.10.029, with the parameters of this problem
+    (:func:`pacing_features`): the time since the last stimulus, the two intervals before it, its site and the one
+    before.  The length scales are those of greatest marginal likelihood for the leading components of a few hundred
+    frames; the mean of the process is then that of the subset of regressors, a sum over ``centres`` (Quinonero-Candela
+    and Rasmussen 2005, JMLR 6:1939).  Nothing is stepped, so nothing can drift; of the frames given the model reads
+    **none**, and a stimulus before the last two is forgotten.  Sites that are stimulated at once become their mean.
+
+    Attributes
+    ----------
+    scales : torch.Tensor, shape (D,)
+        Length scales.
+    centres : torch.Tensor, shape (M, D)
+        Parameters divided by the length scales.
+    weights : torch.Tensor, shape (M, K)
+
+    Examples
+    --------
+    >>> trajectory, stimulus = cep.check.toy(beats=12)
+    >>> model = cep.surrogates.make("pod_regression", components=4, samples=40, centres=40, frames=200, skip=100)
+    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
+    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
+    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
+    """
+
+    Settings = Settings
+    smoke = {"components": 8, "samples": 60, "centres": 100, "frames": 400, "skip": 200}
+
+    def _learn(self, A, U, validation, progress):
+        s, began = self.settings, time.perf_counter()
+        rng = np.random.default_rng(s.seed)
+        theta = torch.cat([pacing_features(u[None])[0, s.skip :] for u in U])
+        a = torch.cat([piece[s.skip :] for piece in A])
+        chosen = torch.from_numpy(rng.permutation(len(a))[: s.frames])
+        theta, a = theta[chosen], a[chosen]
+        self.scales, noise = self._length_scales(theta[: s.samples].numpy(), a[: s.samples, :8].numpy())
+        theta = theta / self.scales
+        self.centres = theta[: s.centres].clone()
+        gram, target = 0.0, 0.0
+        for part in torch.arange(len(a)).split(2000):
+            values = kernel(theta[part], self.centres).double()
+            gram, target = gram + values.T @ values, target + values.T @ a[part].double()
+        prior = kernel(self.centres, self.centres).double()
+        jitter = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+        self.weights = torch.linalg.solve(gram + noise * prior + jitter, target).float()
+        self.card["training"] = [{"length scales": self.scales.tolist(), "noise": noise}]
+        self.card["training seconds"] = time.perf_counter() - began
+
+    @staticmethod
+    def _length_scales(theta, a):
+        """Length scales and share of noise by marginal likelihood, one for all components."""
+        prior = RBF(np.ones(theta.shape[1]), (0.05, 50)) + WhiteKernel(0.1, (1e-3, 1.0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: that parameter hardly matters
+            fitted = GaussianProcessRegressor(prior).fit(theta, a).kernel_
+        return torch.tensor(np.atleast_1d(fitted.k1.length_scale), dtype=torch.float32), float(fitted.k2.noise_level)
+
+    def _run(self, A, U, steps):
+        theta = pacing_features(U)[:, A.shape[1] : A.shape[1] + steps] / self.scales
+        out = torch.empty(*theta.shape[:2], self.weights.shape[1])
+        for k in range(0, steps, 1000):  # memory: start x 1000 x centres
+            out[:, k : k + 1000] = kernel(theta[:, k : k + 1000], self.centres) @ self.weights
+        return out
+
+    def _more(self):
+        return {"scales": self.scales, "centres": self.centres, "weights": self.weights}
+
+    def _take(self, tensors):
+        self.scales, self.centres, self.weights = (tensors[k] for k in ("scales", "centres", "weights"))
+
+
+def kernel(x, y):
+    """exp(-abs(x - y)^2 / 2) for all pairs, (..., D) and (M, D) to (..., M).
+
+    Examples
+    --------
+    >>> from cepkit.bench.methods import pod_regression
+    >>> x = torch.tensor([[0.0], [1.0]])
+    >>> pod_regression.kernel(x, x).diagonal().tolist()
+    [1.0, 1.0]
+    """
+    squares = x.square().sum(-1, keepdim=True) + y.square().sum(-1) - 2 * x @ y.T
+    return torch.exp(-0.5 * squares.clamp_min(0))
+
+
+def pacing_features(U):
+    """What the pacing says at each frame.
+
+    Parameters
+    ----------
+    U : torch.Tensor, shape (start, time, P)
+        Stimulus in patches; U[:, k] acts between frames k and k + 1.
+
+    Returns
+    -------
+    torch.Tensor, shape (start, time, 7)
+        Logarithm of the time since the last stimulus and of the two intervals before it, row and column
+        of the last site and of the one before in patches.  Only stimuli before the frame count.
+
+    Examples
+    --------
+    >>> from cepkit.bench.methods import pod_regression
+    >>> tuple(pod_regression.pacing_features(torch.zeros(1, 10, 4)).shape)
+    (1, 10, 7)
+    """
+    return torch.from_numpy(np.stack([_features_of_one(u) for u in U.numpy()]))
+
+
+def _features_of_one(u):
+    """(time, P) to (time, 7)."""
+    side = max(round(u.shape[1] ** 0.5), 1)
+    rows, columns = np.divmod(np.arange(u.shape[1]), side)
+    strength = u.sum(1)
+    at = np.flatnonzero(strength > 0)
+    sites = np.stack([u[at] @ rows, u[at] @ columns], 1) / strength[at, None] - (side - 1) / 2
+    # Before the first frame a middling rhythm in the middle of the sheet, so that there always is a past.
+    times = np.concatenate([-USUAL * np.array([3, 2, 1]), at])
+    sites = np.concatenate([np.zeros((3, 2)), sites])
+    frame = np.arange(len(u))
+    last = np.searchsorted(times, frame) - 1  # strictly before the frame
+    since = np.minimum(frame - times[last], FAR)
+    intervals = [np.minimum(times[last - k] - times[last - k - 1], FAR) for k in (0, 1)]
+    logs = [np.log(since + 30.0), *(np.log(i + 30.0) for i in intervals)]
+    return np.column_stack([*logs, sites[last], sites[last - 1]]).astype(np.float32)

@@ -1,0 +1,195 @@
+"""Small numbers that stand for all that is kept: simulated data, weights, scores.
+
+``python tests/fingerprints.py`` (``make fingerprints``) writes ``tests/fingerprints.json``; ``test_fingerprints.py``
+compares.  A number that moves without its VERSION would leave stale data, weights or scores in use.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cepkit as cep
+from cepkit import events, forecast, measure, profiles, scores, solver, surrogates
+from cepkit.bench import tracks
+from cepkit.bench.methods import replay
+from cepkit.dataset import VARIABLES, Scaling, to_tensor
+from cepkit.store import digest
+
+FILE = Path(__file__).with_suffix(".json")
+DIGITS = 10
+SMALL = {  # trained for a moment on a made-up wave
+    "lstm": {"configuration": "smoke", "hidden": 4, "components": 4},
+    "neural_ode": {"configuration": "smoke", "latent": 3, "components": 4},
+    "pod_regression": {"components": 4, "samples": 40, "centres": 40, "frames": 200, "skip": 100},
+    "latent_dynamics": {"components": 4, "latent": 4, "hidden": 8, "window": 40, "settle": 10, "batch": 2, "rounds": 3},
+    "neural_ode_stimulus": {"components": 4, "latent": 4, "hidden": 8, "recurrent": 4, "seen": 10, "window": 20,
+                            "batch": 2, "rounds": 3},
+    "lstm_stimulus": {"components": 4, "hidden": 6, "window": 30, "settle": 10, "batch": 2, "rounds": 2, "finish": 2},
+    "conv_lstm": {"hidden": 4, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 3},
+    "esn": {"components": 4, "size": 30, "choices": ((0.9, 0.3, 0.3),), "ridges": (1e-4,), "settle": 5},
+    "nvar": {"components": 4, "multiplied": 2, "choices": ((2, 1),), "ridges": (1e-3,)},
+    "dmd_control": {"components": 8, "horizon": 50},
+}  # fmt: skip
+
+
+SIZE = {"Vm": 50.0, "Cai": 3e-4, "CaSR": 0.3, "CaSS": 0.2}  # so that every number counts alike
+
+
+def _numbers(*values):
+    return np.concatenate([np.asarray(v, float).ravel() for v in values])
+
+
+def _run_numbers(run):
+    """Frames at three nodes, the mean state at the end, the sum of all activations."""
+    nodes = run.isel(y=[0, -1], x=[0, -1]).isel(time=slice(0, None, 10))
+    final = cep.final_state(run)
+    ends = [final[name].mean() / abs(value) for name, value in cep.cell.INITIAL_STATE.items()]
+    return _numbers(*(nodes[v] / SIZE[v] for v in VARIABLES), *ends, run.activation_time.sum(), run.activation_node.sum())
+
+
+def of_the_solver():
+    cell, sheet = cep.Tissue((1, 1)), cep.Tissue((8, 8), spacing=10 / 23, diffusivity=0.125)
+    here, corner = cep.region.everywhere(cell), cep.region.corner(sheet, fraction=0.3)
+    beat, two = cep.pacing.periodic(500.0, 1, here), cep.pacing.periodic(150.0, 2, corner)
+    gKr = np.linspace(0.05, 0.3, 64).reshape(8, 8)
+    kinds = np.repeat(["epi", "endo", "m", "epi"], 16).reshape(8, 8)
+    runs = {
+        "cell": dict(tissue=cell, protocol=beat, duration=400.0, dt=0.02),
+        "fixed": dict(dt=0.02),
+        "adaptive": {},
+        "mixed": dict(dt=0.02, dtype="mixed"),
+        "fields": dict(dt=0.02, parameters={"gKr": gKr, "Ko": 6.0}, cell_type=kinds),
+        "refined": dict(dt=0.02, refine=2, duration=20.0),
+    }
+    base = dict(tissue=sheet, protocol=two, duration=200.0, progress=False)
+    return {name: _run_numbers(cep.simulate(**base | run)) for name, run in runs.items()}
+
+
+def _given():
+    """Half a second of the paper's sheet, a history of 120 frames, and a stimulus in the forecast."""
+    sheet = cep.Tissue((24, 24), spacing=10 / 23, diffusivity=0.125)
+    corner = cep.region.corner(sheet)
+    protocol = cep.Protocol([cep.Stimulus(t, corner) for t in (5.0, 403.0)])
+    run = cep.simulate(sheet, protocol, 430.0, dt=0.05, progress=False)
+    return run.isel(time=slice(280, 401)), cep.stimulus_field(protocol, like=run)
+
+
+def _rollout_numbers(free):
+    few = free.isel(lead_time=[0, 9, -1])
+    return _numbers(free.lead_time[[0, -1]], *(few[v].mean(("y", "x")) / SIZE[v] for v in VARIABLES),
+                    *(few[v].isel(y=[0, -1], x=[0, -1]) / SIZE[v] for v in VARIABLES))  # fmt: skip
+
+
+def of_the_kept_models():
+    history, stimulus = _given()
+    return {
+        name: _rollout_numbers(surrogates.load(name).rollout(history, 20, stimulus=stimulus))
+        for name in surrogates.kept()
+    }
+
+
+def of_the_methods():
+    """A moment of fitting each method, and ten frames of what came out."""
+    trajectory, stimulus = cep.check.toy(beats=8)
+    rhythm, _ = cep.check.toy(beats=8)
+    out = {}
+    for name, kind in surrogates.everyone().items():
+        if name in ("paced", "pod_galerkin", "pod_deim", "physics_augmented"):
+            continue  # they need simulated tissue; their kept weights stand for them
+        model = kind(**SMALL.get(name, {}))
+        runs = rhythm if name in ("last_beat", "climatology", "persistence", "lstm", "neural_ode") else trajectory
+        options = {"progress": False} if kind.trains else {}
+        model.fit(runs, stimulus=stimulus, **options)
+        free = model.rollout(trajectory.isel(time=slice(0, 130)), 20, stimulus=stimulus)
+        out[name] = _rollout_numbers(free)
+    for kind in (replay.LastResponse, replay.MeanResponse):
+        model = kind().fit(trajectory, stimulus=stimulus)
+        free = model.rollout(trajectory.isel(time=slice(0, 130)), 20, stimulus=stimulus)
+        out[kind.__name__] = _rollout_numbers(free)
+    return out
+
+
+def of_the_scores():
+    trajectory, _ = cep.check.toy(beats=12)
+    truth = forecast.futures(trajectory, [60.0, 90.0], 300)
+    wrong = truth.roll(lead_time=3) * 1.02
+    scaling = Scaling.fit(trajectory)
+    table = cep.score({"late": wrong}, trajectory, scaling)
+    case = scores.case_scores(to_tensor(wrong)[0], to_tensor(truth)[0], np.array([40.0, 3e-4, 0.5, 5e-3]), 1.0)
+    long = np.full((2, 1200, 2), -85.0)
+    for shift, row in zip((0, 7), long, strict=True):
+        for begin, lasts in ((100, 280), (480, 240), (800, 250)):
+            row[begin + shift : begin + shift + lasts] = np.linspace(30, -70, lasts)[:, None]
+    calcium = 1e-4 + 1e-5 * (long + 85)
+    found = events.compare((long[0], calcium[0]), (long[1], calcium[1]))
+    given = forecast.histories(trajectory, [60.0, 90.0], 20)
+    return {
+        "score": _numbers(*(table[name].values for name in table)),
+        "case": _numbers([case[key] for key in sorted(case)]),
+        "events": _numbers([found[key] for key in sorted(found)]),
+        "interval": _numbers(scores.interval_of(np.arange(12.0) ** 2, np.arange(12) // 3, np.arange(12) % 2)),
+        "cuts": _numbers(truth.lead_time[[0, -1]], truth.Vm[:, ::50, 1, 2], given.time[[0, -1]], given.Vm[:, ::5, 1, 2],
+                         forecast.draw_starts(trajectory, 5, 20, 100)),  # fmt: skip
+    }
+
+
+def of_the_measures():
+    trajectory, _ = cep.check.toy()
+    beat = trajectory.sel(time=slice(38, 85))
+    sheet = cep.Tissue((8, 8), spacing=0.4)
+    run = cep.simulate(sheet, cep.pacing.periodic(500.0, 1, cep.region.corner(sheet)), 30.0, dt=0.02, progress=False)
+    ap, calcium = measure.action_potential(beat.Vm), measure.calcium_transient(beat.Cai)
+    curve = measure.restitution(500.0, 2, [300.0, 400.0])
+    angle = measure.phase(trajectory.Vm)
+    return {
+        "activation": _numbers(measure.activation_map(run), measure.activation_time(beat.Vm)),
+        "action potential": _numbers(*(ap[name] for name in sorted(ap))),
+        "calcium": _numbers(*(calcium[name] for name in sorted(calcium))),
+        "velocity": _numbers(measure.conduction_velocity(beat.Vm, {"y": 0.0, "x": 0.0}, {"y": 0.5, "x": 1.5})),
+        "phase": _numbers(angle.mean(), abs(measure.phase_singularities(angle)).sum()),
+        "restitution": _numbers(curve.APD, curve.DI),
+    }
+
+
+def of_the_settings():
+    """What is learnt from, how, and what is asked: as numbers that a digest stands for."""
+    plain = {name: kind().configuration for name, kind in surrogates.everyone().items()}
+    plain |= {f"{model} {name}": dataclasses.asdict(c) for model, named in profiles.CONFIGURATIONS.items()
+              for name, c in named.items()}  # fmt: skip
+    plain |= {f"track {name}": dataclasses.asdict(size) for name, size in tracks.SIZES.items()}
+    plain |= {f"profile {name}": dataclasses.asdict(size) for name, size in profiles.PROFILES.items()}
+    return {name: _plain(settings) for name, settings in plain.items()}
+
+
+def _plain(settings):
+    words = {k: v for k, v in settings.items() if k != "departures"}
+    return digest(json.dumps(words, sort_keys=True).encode())
+
+
+GROUPS = {f.__name__.removeprefix("of_the_"): f for f in (
+    of_the_solver, of_the_measures, of_the_scores, of_the_kept_models, of_the_methods, of_the_settings)}  # fmt: skip
+
+
+def versions():
+    """The VERSION literals under which the numbers were made."""
+    methods = {name: kind.version for name, kind in surrogates.everyone().items()}
+    return {"solver": solver.VERSION, "scores": scores.VERSION, **methods}
+
+
+def compute():
+    out = {"versions": versions()}
+    for group, make in GROUPS.items():
+        out[group] = {
+            name: value if isinstance(value, str) else [float(f"{x:.{DIGITS}g}") for x in value]
+            for name, value in make().items()
+        }
+    return out
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    FILE.write_text(json.dumps(compute(), indent=0) + "\n")
+    print(FILE)
