@@ -23,7 +23,7 @@ def generate(profile, track="fixed"):
 
 def train(profile):
     """Train the models of a profile, or find them trained."""
-    from cepkit.training import trained
+    from cepkit.runs import trained
 
     return [trained(name, profile) for name in ("lstm", "neural_ode")]
 

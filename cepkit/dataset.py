@@ -257,3 +257,18 @@ def windows(trajectory, length, stride=1):
     (2, 10, 64)
     """
     return Windows(to_tensor(trajectory), length, stride)
+
+
+def check_fields(fields, argument):
+    """Refuse what is no trajectory, in the caller's words.
+    """
+    if not isinstance(fields, xr.Dataset):
+        raise ValueError(
+            f"{argument} is a {type(fields).__name__}; it must be an xarray.Dataset with dims (time, y, x)"
+        )
+    missing = [v for v in VARIABLES if v not in fields]
+    if missing or "time" not in fields.dims or fields.sizes["time"] < 1:
+        raise ValueError(
+            f"{argument} has dims {dict(fields.sizes)} and variables {list(fields)}; it must have the dims "
+            f"(time, y, x), one frame or more, and the variables {list(VARIABLES)}"
+        )

@@ -15,30 +15,25 @@ import zarr
 _CHUNK_BYTES = 8e6
 
 
-def data_folder():
-    """Where generated data live: ``$CEPKIT_DATA``, else ``data/`` beside the package.
+def kept_folder():
+    """Where the committed artefacts are: ``data/`` of the checkout, or what was installed with the package."""
+    checkout = Path(__file__).parents[1] / "data"
+    return checkout if checkout.exists() else Path(__file__).parent / "kept"
 
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> isinstance(cep.store.data_folder(), Path)
-    True
-    """
-    return Path(os.environ.get("CEPKIT_DATA") or Path(__file__).parent.parent / "data")
+
+def data_folder():
+    """Where generated data live: ``$CEPKIT_DATA``, else ``data/`` of the checkout, else ``~/.cache/cepkit``."""
+    own = os.environ.get("CEPKIT_DATA")
+    if own:
+        return Path(own).expanduser()
+    checkout = Path(__file__).parents[1] / "data"
+    return checkout if checkout.exists() else Path("~/.cache/cepkit").expanduser()
 
 
 def kept(name):
-    """Path of a small result that comes with the repository, such as ``niederer.json``.
-
-    ``$CEPKIT_DATA`` may hold its own; otherwise it is the one in ``data/`` beside the package.
-
-    Examples
-    --------
-    >>> cep.store.kept("niederer.json").name
-    'niederer.json'
-    """
+    """Path of a small result such as ``niederer.json``: the data folder's own, else the one that is committed."""
     own = data_folder() / name
-    return own if own.exists() else Path(__file__).parent.parent / "data" / name
+    return own if own.exists() else kept_folder() / name
 
 
 def digest(*parts):

@@ -1,242 +1,258 @@
-"""Algorithm 1, offline training, and what surrounds it: checkpoints, history, reuse of earlier runs."""
+"""Algorithm 1, offline training, and what stands around it: schedule, checkpoints, resume, validation, devices."""
 
 import functools
-import json
+import io
+import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
-from cepkit.store import data_folder, digest
+from cepkit.progress import bar
+from cepkit.store import replace_file
 
 
-def offline_training(network, X, loss, *, epochs, batch, learning_rate=1e-3, decay=False, clip=None, seed=0,
-                     checkpoint=None, progress=True):  # fmt: skip
-    """Algorithm 1: tune the parameters of a network by Adam on shuffled batches of windows.
+@dataclass(frozen=True)
+class Training:
+    """The settings of Algorithm 1."""
+
+    window: int = 1000  # N_t, frames
+    stride: int = 1  # frames from one window's start to the next one's
+    batch: int = 16  # N_b
+    epochs: int = 3  # N_ep
+    learning_rate: float = 1e-3  # of Adam
+    decay: bool = False  # learning rate to zero along a half cosine
+    clip: float | None = None  # bound on the norm of the gradient
+    skip: int = 0  # frames left out at the beginning of a trajectory
+
+
+def offline_training(network, X, loss, adam, run):
+    """Algorithm 1: tune the parameters of a network by Adam on shuffled batches.
 
     Parameters
     ----------
     network : torch.nn.Module
         Its parameters are theta; tuned in place.
-    X : Windows
-        The training set {X_1, ..., X_Ns}, each of shape (N_t, N_in).
+    X : Shuffled or Drawn
+        The training set, which hands out batches.
     loss : callable
-        ``loss(network, X_b, done)``: lines 7 to 15, from a batch to the number to be made small;
-        ``done`` is the share of the training that lies behind, 0 to 1.
-    epochs, batch : int
-        N_ep and N_b.
-    learning_rate : float
-        Of Adam.
-    decay : bool
-        Lower the learning rate to zero along a half cosine (a departure from the paper).
+        ``loss(network, X_b, done)``, from a batch to the number to be made small; ``done`` is the share of the
+        training that lies behind, 0 to 1.
+    adam : torch.optim.Adam
+    run : Run
+        Counts epochs and batches, and keeps what :func:`tune` asks for.
+    """
+    for i in run.epochs():
+        X.shuffle(i)
+        for j in run.batches():
+            X_b = X.batch(j)
+            L = loss(network, X_b, run.done)
+            adam.zero_grad()
+            run.backward(L)
+            adam.step()
+            run.note(L)
+
+
+def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None, clip=None, checkpoint=None,
+         progress=True, what="training", validate=None, on=None):  # fmt: skip
+    """Train whatever is trained by gradients: :func:`offline_training` with all that surrounds it.
+
+    Parameters
+    ----------
+    epochs, updates : int
+        How often ``X`` is shuffled, a checkpoint left and an entry of the history made; updates in each.
+    schedule : {None, "cosine", "one-cycle"}
+        Of the learning rate: constant, a half cosine to zero, or PyTorch's one-cycle.
     clip : float, optional
-        Bound on the norm of the gradient (a departure from the paper).
-    seed : int
-        Epoch i draws its random numbers from ``seed + i``, so that a training that was interrupted
-        and resumed ends where an uninterrupted one does.
+        Bound on the norm of the gradient.
     checkpoint : path-like, optional
-        Written after each epoch; a training that finds it goes on from there.
+        Written after each epoch; a training that finds it goes on from there, with the same random numbers.
+    validate : callable, optional
+        ``validate(network)``, an error; the weights of the epoch with the least error are those that stay.
+    on : Devices or lightning_fabric.Fabric, optional
 
     Returns
     -------
     list of dict
-        Per epoch: its number, mean loss, updates and seconds.
+        Per epoch: its number, mean loss, updates and seconds; the validation error where there is one.
 
-    Examples
-    --------
-    >>> network = torch.nn.Linear(2, 2)
-    >>> X = torch.zeros(20, 2)
-    >>> windows = cep.dataset.Windows(X, length=5)
-    >>> def loss(network, X_b, done): return ((network(X_b[:, :-1]) - X_b[:, 1:]) ** 2).mean()
-    ...
-    >>> history = cep.training.offline_training(network, windows, loss, epochs=3, batch=4, progress=False)
-    >>> [epoch["updates"] for epoch in history], history[-1]["loss"] < history[0]["loss"]
-    ([4, 4, 4], True)
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
     """
-    N_s, N_ep, N_b = len(X), epochs, min(batch, len(X))
-    updates = N_s // N_b
+    on = on or Devices("cpu")
     adam = torch.optim.Adam(network.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, N_ep * updates) if decay else None
-    run = {"network": network, "adam": adam, "schedule": schedule}
-    history = resume(checkpoint, run)
-    bar = {"total": N_ep * updates, "initial": len(history) * updates, "desc": "training", "mininterval": 1}
-    if not progress:
-        bar["disable"] = True  # left out otherwise, so that TQDM_DISABLE is obeyed
-    # fork_rng leaves the caller's random numbers as they were.
-    with torch.random.fork_rng(), tqdm(**bar) as bar:
-        for i in range(len(history), N_ep):
-            began, total = time.perf_counter(), 0.0
-            torch.manual_seed(seed + i)
-            shuffled = torch.randperm(N_s)
-            for j in range(updates):
-                X_b = X[shuffled[j * N_b : (j + 1) * N_b]]
-                L = loss(network, X_b, done=(i + j / updates) / N_ep)
-                adam.zero_grad()
-                L.backward()
-                if clip:
-                    torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
-                adam.step()
-                if schedule:
-                    schedule.step()
-                total += finite(L, epoch=i, update=j)
-                bar.update()
-                bar.set_postfix_str(f"epoch {i + 1}/{N_ep}, loss {total / (j + 1):.2e}")
-            seconds = time.perf_counter() - began
-            history.append({"epoch": i + 1, "loss": total / updates, "updates": updates, "seconds": round(seconds, 2)})
-            keep(checkpoint, run, history)
-    return history
+    total = max(epochs * updates, 1)
+    if schedule == "cosine":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, total)
+    elif schedule == "one-cycle":
+        schedule = torch.optim.lr_scheduler.OneCycleLR(adam, learning_rate, total_steps=total)
+    if clip:
+        adam.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_norm_(network.parameters(), clip) and None)
+    if schedule:
+        adam.register_step_post_hook(lambda *_: schedule.step())
+    run = Run({"network": network, "adam": adam, "schedule": schedule}, epochs, updates, checkpoint, validate, on)
+    wrapped, optimiser = on.setup(network, adam)
+    if run.random is not None:
+        torch.set_rng_state(run.random)
+    with bar(total=total, initial=run.begun * updates, desc=what, progress=progress) as run.bar:
+        offline_training(wrapped, X, loss, optimiser, run)
+    if run.best:
+        network.load_state_dict(run.best["network"])
+    return run.history
 
 
-@functools.cache
-def fabric():
-    """What a training runs on: the devices, processes and precision that ``fabric run`` asked for, else one device.
+class Run:
+    """Where a training stands: its counters, its history, its checkpoint, its best weights."""
 
-    Returns
-    -------
-    lightning_fabric.Fabric
+    def __init__(self, parts, epochs, updates, checkpoint, validate, on):
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+        self.length, self.updates, self.checkpoint, self.validate, self.on = epochs, updates, checkpoint, validate, on
+        self.history, self.random, self.best = resume(checkpoint, self.parts)
+        self.begun, self.done = len(self.history), 0.0
 
-    Examples
-    --------
-    >>> cep.training.fabric().world_size
-    1
-    """
-    from lightning_fabric import Fabric  # takes two seconds to import
+    def epochs(self):
+        """Numbers of the epochs that are left; what follows each is kept."""
+        for i in range(self.begun, self.length):
+            began, self.total = time.perf_counter(), 0.0
+            self.i = i
+            yield i
+            seconds = round(time.perf_counter() - began, 2)
+            entry = {"epoch": i + 1, "loss": self.total / max(self.updates, 1), "updates": self.updates}
+            self.history.append(entry | {"seconds": seconds})
+            self._judge()
+            if self.on.is_global_zero:
+                keep(self.checkpoint, self.parts, self.history, self.best)
 
-    return Fabric() if os.environ.get("LT_CLI_USED") else Fabric(accelerator="auto", devices=1)
+    def batches(self):
+        """Numbers of the batches of an epoch."""
+        for self.j in range(self.updates):
+            self.done = (self.i + self.j / self.updates) / self.length
+            yield self.j
+
+    def backward(self, L):
+        self.on.backward(L)
+
+    def note(self, L):
+        """Take down a loss, or stop at one that is not finite."""
+        L = L.item()
+        if not math.isfinite(L):
+            raise FloatingPointError(
+                f"the loss became {L} in epoch {self.i + 1}, update {self.j + 1}; "
+                "lower learning_rate or set clip, and see that the data hold no NaN"
+            )
+        self.total += L
+        self.bar.update()
+        self.bar.set_postfix_str(f"epoch {self.i + 1}/{self.length}, loss {L:.2e}", refresh=False)
+
+    def _judge(self):
+        if self.validate:
+            error = float(self.validate(self.parts["network"]))
+            self.history[-1]["validation error"] = error
+            if math.isfinite(error) and error < (self.best["error"] if self.best else math.inf):
+                state = self.parts["network"].state_dict()
+                self.best = {"error": error, "network": {name: value.clone() for name, value in state.items()}}
 
 
-def finite(L, epoch, update):
-    """The loss as a number, or a clear end.
-
-    Examples
-    --------
-    >>> cep.training.finite(torch.tensor(0.5), epoch=0, update=0)
-    0.5
-    """
-    L = L.item()
-    if L != L or L in (float("inf"), float("-inf")):
-        raise FloatingPointError(
-            f"the loss became {L} in epoch {epoch + 1}, update {update + 1}; "
-            "lower learning_rate or set clip, and see that the data hold no NaN"
-        )
-    return L
+# ---- batches ------------------------------------------------------------------------------------
 
 
-def keep(checkpoint, run, history):
-    """Write the state of a training, dict of parts with a ``state_dict``, and its history: whole or not at all.
+class Shuffled:
+    """Windows in a new order each epoch, which draws from ``seed`` plus its number."""
 
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     run = {"network": torch.nn.Linear(2, 2)}
-    ...     cep.training.keep(f"{folder}/checkpoint", run, [{"epoch": 1}])
-    ...     print(cep.training.resume(f"{folder}/checkpoint", run))
-    ...
-    [{'epoch': 1}]
-    """
+    def __init__(self, X, batch, seed=0):
+        self.X, self.size, self.seed = X, min(batch, len(X)), seed
+        self.updates = len(X) // self.size
+
+    def shuffle(self, epoch):
+        torch.manual_seed(self.seed + epoch)
+        self.order = torch.randperm(len(self.X))
+
+    def batch(self, j):
+        return self.X[self.order[j * self.size : (j + 1) * self.size]]
+
+
+class Drawn:
+    """Batches drawn at random by ``draw()``; with a seed, anew from ``seed`` plus the epoch's number."""
+
+    def __init__(self, draw, seed=None):
+        self.draw, self.seed = draw, seed
+
+    def shuffle(self, epoch):
+        if self.seed is not None:
+            torch.manual_seed(self.seed + epoch)
+
+    def batch(self, j):
+        return self.draw()
+
+
+# ---- checkpoints --------------------------------------------------------------------------------
+
+
+def keep(checkpoint, parts, history, best=None):
+    """Write the state of a training, dict of parts with a ``state_dict``, and its history: whole or not at all."""
     if checkpoint is None:
         return
-    checkpoint = Path(checkpoint)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: part.state_dict() for name, part in run.items() if part is not None}
-    partial = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.partial")
-    torch.save({**state, "history": history}, partial)
-    os.replace(partial, checkpoint)
+    state = {name: part.state_dict() for name, part in parts.items()}
+    data = io.BytesIO()
+    torch.save({**state, "history": history, "random": torch.get_rng_state(), "best": best}, data)
+    replace_file(checkpoint, data.getvalue())
 
 
-def resume(checkpoint, run):
-    """Take up the state that :func:`keep` wrote, if there is one, and return its history.
-
-    Examples
-    --------
-    >>> cep.training.resume(None, {})  # no checkpoint, no history
-    []
-    """
+def resume(checkpoint, parts):
+    """Take up what :func:`keep` wrote, if it is there: history, state of the random numbers, best weights so far."""
     if checkpoint is None or not Path(checkpoint).exists():
-        return []
+        return [], None, None
     try:
         state = torch.load(checkpoint, weights_only=True)
-        for name, part in run.items():
-            if part is not None:
-                part.load_state_dict(state[name])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return state["history"], state["random"], state["best"]
     except Exception as error:
         raise ValueError(
             f"checkpoint={str(checkpoint)!r} does not belong to this training or is damaged; delete it to start afresh"
         ) from error
-    return state["history"]
 
 
-def retrain():
-    """What the environment variable RETRAIN asks for: "0" nothing, "1" (or unset) the chapter's models, "all".
-
-    Examples
-    --------
-    >>> cep.training.retrain() in ("0", "1", "all")
-    True
-    """
-    wish = os.environ.get("RETRAIN", "1")
-    if wish not in ("0", "1", "all"):
-        raise ValueError(f"RETRAIN={wish!r} must be 0 (train nothing), 1 (train what a chapter needs) or all")
-    return wish
+# ---- devices ------------------------------------------------------------------------------------
 
 
-def trained(name, profile="laptop", progress=True):
-    """A trained surrogate for a chapter, by the cheapest honest way, and one line about which way it was.
+def pick_device(device):
+    """A torch device; "auto" is CUDA where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r} cannot be used here ({error}); take 'auto' or 'cpu'") from error
 
-    With ``RETRAIN=0`` it is the kept one.  Otherwise it is an earlier run of the same profile if
-    configuration, data and source code are what they were, and a new training if they are not.
 
-    Parameters
-    ----------
-    name : str
-        "lstm", "neural_ode" or any other name in ``cepkit.surrogates.registry``.
-    profile : str
-        Its configurations and its data; see :func:`cepkit.get_profile`.
+class Devices:
+    """One device and one process, behind the part of Lightning Fabric's interface that a training needs."""
 
-    Returns
-    -------
-    Surrogate
+    world_size, global_rank, is_global_zero = 1, 0, True
 
-    Examples
-    --------
-    >>> model = cep.training.trained("lstm", "smoke")  # doctest: +SKIP
-    """
-    from cepkit import surrogates
-    from cepkit.dataset import split
-    from cepkit.profiles import get_profile
-    from cepkit.problems import golden_standard
+    def __init__(self, device="auto"):
+        self.device = pick_device(device)
 
-    name = surrogates.canonical(name)
-    size = get_profile(profile)
-    if retrain() == "0" and surrogates.registry[name].trains:
-        model = surrogates.load(name)
-        print(f"{name}: RETRAIN=0, so the kept weights are used ({model.summary()})")
-        return model
-    golden = golden_standard(profile)
-    train, _ = split(golden, size.fraction)
-    model = surrogates.make(name, size)
-    path = data_folder() / "runs" / profile / name
-    recipe = {
-        "configuration": model.configuration,
-        "data_hash": golden.attrs["data_hash"],
-        "version": model.version,
-    }
-    recipe = json.loads(json.dumps(recipe))  # as a card holds it: lists, no tuples
-    if (path / "card.json").exists():
-        earlier = surrogates.read_card(path)
-        if earlier.get("recipe") == recipe:
-            model = surrogates.load(path)
-            print(f"{name}: nothing has changed since it was trained, so that run is used ({model.summary()})")
-            return model
-    print(f"{name}: training, profile {profile}")
-    checkpoint = path.with_name(f"{name}-{digest(json.dumps(recipe, sort_keys=True).encode())}.checkpoint")
-    model.fit(train, progress=progress, checkpoint=checkpoint)
-    model.card |= {"profile": profile, "recipe": recipe}
-    model.save(path)
-    for finished in checkpoint.parent.glob(f"{checkpoint.name}-*"):
-        finished.unlink()
-    print(f"{name}: trained ({model.summary()})")
-    return model
+    def setup(self, network, adam):
+        return network.to(self.device), adam
+
+    def to_device(self, tensors):
+        return [tensor.to(self.device) for tensor in tensors]
+
+    def backward(self, L):
+        L.backward()
+
+
+@functools.cache
+def launched():
+    """The devices, processes and precision that ``fabric run`` asked for, else one device."""
+    if not os.environ.get("LT_CLI_USED"):
+        return Devices()
+    from lightning_fabric import Fabric  # optional: for a training on several GPUs
+
+    return Fabric()

@@ -13,6 +13,7 @@ import torch
 
 import cepkit as cep
 from cepkit import events, forecast, measure, profiles, scores, solver, surrogates
+from cepkit.surrogates import lstm, neural_ode
 from cepkit.bench import tracks
 from cepkit.bench.methods import replay
 from cepkit.dataset import VARIABLES, Scaling, to_tensor
@@ -157,8 +158,8 @@ def of_the_measures():
 def of_the_settings():
     """What is learnt from, how, and what is asked: as numbers that a digest stands for."""
     plain = {name: kind().configuration for name, kind in surrogates.everyone().items()}
-    plain |= {f"{model} {name}": dataclasses.asdict(c) for model, named in profiles.CONFIGURATIONS.items()
-              for name, c in named.items()}  # fmt: skip
+    plain |= {f"{model.__name__.rpartition('.')[2]} {name}": dataclasses.asdict(settings) for model in (lstm, neural_ode)
+              for name, settings in model.CONFIGURATIONS.items()}  # fmt: skip
     plain |= {f"track {name}": dataclasses.asdict(size) for name, size in tracks.SIZES.items()}
     plain |= {f"profile {name}": dataclasses.asdict(size) for name, size in profiles.PROFILES.items()}
     return {name: _plain(settings) for name, settings in plain.items()}

@@ -8,9 +8,10 @@ import torch
 import xarray as xr
 
 import cepkit as cep
-from cepkit import forecast, surrogates, training
+from cepkit import forecast, runs, surrogates, training
 from cepkit.dataset import VARIABLES, Scaling, Windows, principal_components, split, to_dataset, to_tensor, windows
-from cepkit.profiles import Training, get_profile
+from cepkit.profiles import get_profile
+from cepkit.training import Training
 
 CYCLE = 20
 
@@ -262,12 +263,13 @@ def test_training_in_components_is_training_on_frames(trajectory):
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(trajectory, tmp_path):
     model = small_lstm(dropout=0.2)
     X = Windows(to_tensor(Scaling.fit(trajectory).apply(trajectory)), 30, 2)
-    settings = {"epochs": 4, "batch": 16, "decay": True, "seed": 7, "progress": False}
+    batches = training.Shuffled(X, 16, seed=7)
+    settings = {"epochs": 4, "updates": batches.updates, "schedule": "cosine", "progress": False}
 
     def run(loss, checkpoint=None):
         torch.manual_seed(0)
         network = model.build(48)
-        return network, training.offline_training(network, X, loss, checkpoint=checkpoint, **settings)
+        return network, training.tune(network, batches, loss, checkpoint=checkpoint, **settings)
 
     def plain(network, X_b, done):
         return next_frame(network, X_b, noise=1 - done, jitter=5.0)
@@ -296,7 +298,7 @@ def test_a_loss_that_is_no_number_stops_training():
     network = torch.nn.Linear(1, 1)
     X = Windows(torch.full((40, 1), float("nan")), 4, 1)
     with pytest.raises(FloatingPointError, match="epoch 1, update 1"):
-        training.offline_training(network, X, lambda n, x, done: n(x).mean(), epochs=1, batch=4, progress=False)
+        training.tune(network, training.Shuffled(X, 4), lambda n, x, done: n(x).mean(), epochs=1, updates=3, progress=False)
 
 
 def test_training_leaves_the_callers_random_numbers(trajectory):
@@ -363,7 +365,7 @@ def test_a_failed_save_leaves_the_older_one(lstm, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cepkit.surrogates.base.save_file", full)
+    monkeypatch.setattr("cepkit.surrogates.card.replace_file", full)
     with pytest.raises(ValueError, match="No space left"):
         lstm.save(tmp_path / "m")
     assert (tmp_path / "m" / "weights.safetensors").read_bytes() == before
@@ -389,7 +391,7 @@ def test_damage_is_named(lstm, tmp_path):
         cep.load(tmp_path / "m")
 
 
-def test_the_manifest_guards_what_is_kept(lstm, trajectory, tmp_path, monkeypatch):
+def test_what_is_kept_is_guarded(lstm, trajectory, tmp_path, monkeypatch):
     monkeypatch.setattr(surrogates, "kept_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match="no lstm is kept"):
         cep.load("lstm")
@@ -405,10 +407,10 @@ def test_a_run_is_reused_only_while_nothing_changed(trajectory, tmp_path, monkey
     data = trajectory.copy()
     monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
     monkeypatch.setenv("RETRAIN", "1")
-    monkeypatch.setattr("cepkit.store.golden_standard", lambda profile, **_: data)
+    monkeypatch.setattr("cepkit.runs.golden_standard", lambda profile, **_: data)
 
     def said():
-        training.trained("persistence", "smoke")
+        runs.trained("persistence", "smoke")
         return capsys.readouterr().out
 
     assert "training" in said()
@@ -416,13 +418,13 @@ def test_a_run_is_reused_only_while_nothing_changed(trajectory, tmp_path, monkey
     assert cep.load("persistence", run="smoke").card["profile"] == "smoke"
     data.attrs["data_hash"] = "another wave"
     assert "training" in said()
-    monkeypatch.setattr("cepkit.training.source_hash", lambda *_: "newer source")
+    monkeypatch.setattr(surrogates.Persistence, "version", "newer")
     assert "training" in said()
     assert "nothing has changed" in said()
     monkeypatch.setenv("RETRAIN", "0")
     monkeypatch.setattr(surrogates, "kept_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match="no lstm is kept"):  # and nothing is trained instead
-        training.trained("lstm", "smoke")
+        runs.trained("lstm", "smoke")
     with pytest.raises(ValueError, match="run='laptop' holds no persistence"):
         cep.load("persistence", run="laptop")
     monkeypatch.setenv("RETRAIN", "perhaps")

@@ -1,66 +1,58 @@
-"""The surrogates: one short file a method, one interface, one table of names."""
+"""The surrogates of the paper and their opponents: one short file a method, one interface, one registry."""
 
-import json
+import warnings
+from importlib import import_module
 from pathlib import Path
 
-from importlib import import_module
-
-from cepkit.store import data_folder, replace_file
-from cepkit.surrogates.base import Surrogate, read_card, registry, sha256, surrogate
+from cepkit.profiles import get_profile
+from cepkit.store import data_folder, kept_folder
+from cepkit.surrogates.base import Learning, Surrogate, registry, surrogate
 from cepkit.surrogates.baselines import Climatology, LastBeat, Persistence
+from cepkit.surrogates.card import read_card
 from cepkit.surrogates.lstm import LSTM
 from cepkit.surrogates.neural_ode import NeuralODE
 
-__all__ = ["LSTM", "Climatology", "LastBeat", "NeuralODE", "Persistence", "Surrogate", "keep", "kept", "load", "make",
-           "read_card", "registry", "surrogate"]  # fmt: skip
+__all__ = [
+    "LSTM", "Climatology", "LastBeat", "Learning", "NeuralODE", "Persistence", "Surrogate", "everyone", "keep", "kept",
+    "kind_of", "load", "make", "read_card", "registry", "surrogate",
+]  # fmt: skip
 
 #: Modules that register further methods when they are imported, which happens when one is asked for.
 HOMES = ["cepkit.bench.methods"]
 
 
 def everyone():
-    """The registry with the methods of all HOMES in it."""
+    """The registry, with the methods of all HOMES in it."""
     for home in HOMES:
         import_module(home)
     return registry
 
 
-def canonical(name):
-    """The name in the registry: "neural-ode" is "neural_ode".
+def kind_of(name):
+    """The class of a registered name ("neural-ode" is "neural_ode"), or of "mypackage.module:MyModel".
 
-    Examples
-    --------
-    >>> cep.surrogates.canonical("neural-ode")
-    'neural_ode'
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
+    module, _, own = str(name).partition(":")
+    if own:
+        try:
+            return getattr(import_module(module), own)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"name={name!r} cannot be imported ({error}); give package.module:Class") from error
     known = str(name).replace("-", "_")
     if known not in registry and known not in everyone():
         raise ValueError(f"name={name!r} is no surrogate; choose from {', '.join(registry)}")
-    return known
+    return registry[known]
 
 
 def make(name, profile="laptop", **changes):
-    """An untrained surrogate, configured as a profile says.
-
-    Parameters
-    ----------
-    name : str
-    profile : str or Profile
-
-    Returns
-    -------
-    Surrogate
-
-    Examples
-    --------
-    >>> cep.surrogates.make("lstm", "smoke", hidden=8).settings.hidden
-    8
-    """
-    from cepkit.profiles import get_profile
-
-    name = canonical(name)
-    configuration = getattr(get_profile(profile), name, None)
-    return registry[name](configuration, **changes) if configuration else registry[name](**changes)
+    """An untrained surrogate, configured as a profile says, with changes of its settings."""
+    kind, size = kind_of(name), get_profile(profile)
+    configuration = getattr(size, kind.name, size.name)
+    return kind(configuration if configuration in kind.configurations else None, **changes)
 
 
 def load(name, run=None):
@@ -69,116 +61,69 @@ def load(name, run=None):
     Parameters
     ----------
     name : str or path-like
-        "lstm" and "neural-ode" are kept with the book; a path is a folder that ``save`` wrote.
+        A name that comes with the book ("lstm", "neural-ode", "paced", "paced-esn" and so on), or a folder that
+        ``save`` wrote.  A ``Path`` is always a folder.
     run : str, optional
         A profile: take what the last training of that profile on this machine left behind.
 
-    Returns
-    -------
-    Surrogate
+    Raises
+    ------
+    ValueError
+        If there is none, or it is damaged.
 
     Examples
     --------
     >>> cep.load("lstm").name
     'lstm'
     """
-    known = str(name).replace("-", "_")
-    if known not in everyone() and not Path(name).exists() and str(name) not in kept():
-        raise ValueError(f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)}")
-    if run is None and str(name) in kept():  # such as "paced-esn"
-        verify(str(name))
-        path = kept_folder() / "models" / str(name)
-    elif Path(name).exists() and known not in registry:
-        path = Path(name)
-    elif run is not None:
-        path = data_folder() / "runs" / run / known
-        if not path.exists():
-            raise ValueError(
-                f"run={run!r} holds no {known} ({path} is missing); train it: python -m cepkit train --profile {run}"
-            )
+    path = _folder(name, run)
+    card = read_card(path)
+    if card["name"] in registry or card["name"] in everyone():
+        kind = registry[card["name"]]
     else:
-        path = kept_folder() / "models" / known
-        if known not in kept():
+        kind = kind_of(card.get("class", card["name"]))
+    if card.get("version", kind.version) != kind.version:
+        warnings.warn(f"{path} was made by version {card['version']} of {kind.name}, which is now {kind.version}; "
+                      "train it again (RETRAIN=all)", stacklevel=2)  # fmt: skip
+    return kind.load(path)
+
+
+def _folder(name, run):
+    """Where a surrogate lies, by what :func:`load` is given."""
+    path, plain = Path(name).expanduser(), str(name).replace("-", "_")
+    if run is not None:
+        folder = data_folder() / "runs" / run / plain
+        if not folder.exists():
             raise ValueError(
-                f"no {known} is kept with the book, only {', '.join(kept()) or 'nothing'}; "
-                f"fit one: cepkit.surrogates.make({known!r}).fit(trajectory)"
+                f"run={run!r} holds no {plain} ({folder} is missing); train it: python -m cepkit train --profile {run}"
             )
-        verify(known)
-    return everyone()[read_card(path)["name"]].load(path)
+        return folder
+    known = [] if isinstance(name, Path) else [one for one in (str(name), plain) if one in kept()]
+    if known:
+        if (path / "card.json").exists():
+            warnings.warn(f"name={name!r} is kept with the book, and a folder: this is the former; for the folder give "
+                          f"Path({name!r})", stacklevel=4)  # fmt: skip
+        return kept_folder() / "models" / known[0]
+    if path.exists():
+        return path
+    if plain in everyone():
+        raise ValueError(
+            f"no {plain} is kept with the book, only {', '.join(kept()) or 'nothing'}; "
+            f"fit one: cepkit.surrogates.make({plain!r}).fit(trajectory)"
+        )
+    raise ValueError(f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)}")
 
 
-# ---- what is kept with the book: data/models and its manifest ----------------------------------------
-def kept_folder():
-    """Where the committed artefacts are: ``data/`` beside the package, wherever generated data go.
-
-    Examples
-    --------
-    >>> cep.surrogates.kept_folder().name
-    'data'
-    """
-    return Path(__file__).parents[2] / "data"
-
-
-def _manifest():
-    file = kept_folder() / "MANIFEST.json"
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged ({error}); get it back from git") from error
+# ---- what is kept with the book ----------------------------------------------------------------
 
 
 def kept():
-    """Names of the surrogates that are kept with the book.
-
-    Examples
-    --------
-    >>> "lstm" in cep.surrogates.kept()
-    True
-    """
-    return sorted({Path(file).parts[1] for file in _manifest() if file.startswith("models/")})
-
-
-def verify(name):
-    """Compare the files of a kept surrogate with the manifest.
-
-    Raises
-    ------
-    ValueError
-        Naming the file that is missing or damaged.
-
-    Examples
-    --------
-    >>> cep.surrogates.verify("lstm")  # says nothing if all is well
-    """
-    for file, expected in _manifest().items():
-        if file.startswith(f"models/{name}/"):
-            path = kept_folder() / file
-            if not path.exists():
-                raise ValueError(f"{path} is missing; get it back from git")
-            if sha256(path) != expected:
-                raise ValueError(f"{path} is damaged: its SHA-256 is not that of MANIFEST.json; get it back from git")
+    """Names of the surrogates that are kept with the book."""
+    return sorted(card.parent.name for card in (kept_folder() / "models").glob("*/card.json"))
 
 
 def keep(model, name=None):
-    """Put a trained surrogate among the artefacts that are committed, and note its files in the manifest.
-
-    Parameters
-    ----------
-    model : Surrogate
-    name : str, optional
-        To load it by, such as "paced-esn"; default: the model's own.
-
-    Examples
-    --------
-    >>> cep.surrogates.keep(model, "my-model")  # doctest: +SKIP
-    """
-    name = name or model.name
-    folder = kept_folder() / "models" / name
+    """Put a trained surrogate among the artefacts that are committed, under a name such as "paced-esn"."""
+    folder = kept_folder() / "models" / (name or model.name)
     model.save(folder)
-    manifest = {file: sha for file, sha in _manifest().items() if not file.startswith(f"models/{name}/")}
-    for path in sorted(folder.iterdir()):
-        manifest[path.relative_to(kept_folder()).as_posix()] = sha256(path)
-    replace_file(kept_folder() / "MANIFEST.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     return folder

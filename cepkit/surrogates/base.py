@@ -4,20 +4,18 @@ A surrogate never sees a trajectory when it forecasts: :meth:`Surrogate.rollout`
 history and nothing else, so there is no future to peek at.
 """
 
-import hashlib
-import json
-import os
-import platform
-import shutil
+import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
-from safetensors.torch import load_file, save_file
 
-from cepkit.dataset import to_dataset, to_tensor
-from cepkit.fields import SPACE, UNITS, VARIABLES
+from cepkit.dataset import check_fields, to_dataset, to_tensor
+from cepkit.fields import SPACE, UNITS
+from cepkit.surrogates import card as cards
+from cepkit.training import Training
 
 #: Every registered method by its name.
 registry = {}
@@ -28,7 +26,6 @@ def surrogate(name, label=None, colour="#0072B2", line="-", version="1", draws=F
 
     Parameters
     ----------
-    name : str
     label, colour, line : str
         How figures write and draw it.
     version : str
@@ -46,18 +43,37 @@ def surrogate(name, label=None, colour="#0072B2", line="-", version="1", draws=F
     return register
 
 
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """Settings of a method that has none."""
+
+
+@dataclasses.dataclass
+class Learning:
+    """All that a method is shown, in one argument."""
+
+    runs: list  # trajectories (xr.Dataset)
+    stimuli: list  # stimulus current of each, tensor (time, N) [pA/pF]; empty for a method that reads none
+    earlier: list  # when each was stimulated before it begins [ms]
+    more: dict  # "validation" and "late": further Learning, made when asked for, since they may have to be simulated
+    progress: bool = True
+    checkpoint: Path | None = None
+
+    def part(self, name):
+        """Another part, or None where there is none."""
+        make = self.more.get(name)
+        return make() if make else None
+
 
 class Surrogate:
     """Base of all surrogates.  A method writes ``_fit`` and ``_rollout`` and is done.
 
     Attributes
     ----------
-    name : str
-        Its name in the registry and in every table.
-    configuration : dict
-        What it was made with; plain JSON.
+    settings, configuration
+        What it was made with: an instance of ``Settings``, and the same as plain data.
     card : dict
-        Where it comes from: data and their hash, seeds, training history, scores, versions.
+        Where it comes from: data and their hash, seeds, training history, versions.
 
     Examples
     --------
@@ -76,21 +92,41 @@ class Surrogate:
     draws = False  # whether another seed makes another model
     look = (None, "#0072B2", "-")  # label, colour and line style in figures
     trains = False  # whether fit takes minutes rather than moments
-    reads_stimulus = False  # then ``_fit`` and ``_rollout`` are handed the stimulus as well
+    reads_stimulus = False  # then ``_rollout`` is handed the stimulus as well
+    Settings = Nothing  # dataclass of the settings and their defaults
+    configurations = {}  # name -> settings that differ from the defaults
 
-    def __init__(self):
-        self.configuration = {}
+    def __init__(self, configuration=None, **changes):
+        self.settings = self._chosen(configuration, changes)
+        self.configuration = dataclasses.asdict(self.settings)
         self.card = {}
         self.grid = {}  # the nodes: name of a space axis -> coordinates [mm]
         self.interval = None  # ms between frames
         self.cycle_length = None  # ms
 
-    # ---- what a method provides -------------------------------------------------------------------
-    def _fit(self, pieces, **options):
-        """Learn from a list of trajectories (xr.Dataset).
+    def _chosen(self, configuration, changes):
+        """Settings by a name, by a card's plain data or by themselves, with changes."""
+        known = [field.name for field in dataclasses.fields(self.Settings)]
+        for name in changes:
+            if name not in known:
+                raise ValueError(
+                    f"{name}={changes[name]!r} is no setting of {self.name}; choose from {', '.join(known) or 'none'}"
+                )
+        if isinstance(configuration, str):
+            if configuration not in self.configurations:
+                raise ValueError(
+                    f"configuration={configuration!r} is not known; choose from {', '.join(self.configurations)}"
+                )
+            configuration = self.configurations[configuration]
+        if isinstance(configuration, dict):
+            plain = {"training", "finish"} & set(configuration)
+            nested = {k: Training(**configuration[k]) for k in plain if isinstance(configuration[k], dict)}
+            configuration = self.Settings(**configuration | nested)
+        return dataclasses.replace(configuration or self.Settings(), **changes)
 
-        A model that reads the stimulus is also handed ``stimuli``, a tensor (time, N) for each.
-        """
+    # ---- what a method provides -------------------------------------------------------------------
+    def _fit(self, learning):
+        """Learn; see :class:`Learning`."""
 
     def _rollout(self, X, start, steps):
         """Forecast from histories alone.
@@ -104,7 +140,6 @@ class Surrogate:
             Histories in physical units.
         start : array, shape (start,)
             Time of the last frame of each history [ms].
-        steps : int
 
         Returns
         -------
@@ -120,7 +155,8 @@ class Surrogate:
         """Take back what ``_tensors`` gave."""
 
     # ---- what a user calls ------------------------------------------------------------------------
-    def fit(self, trajectories, stimulus=None, **options):
+    def fit(self, trajectories, stimulus=None, *, earlier=None, validation=None, late=None, progress=True,
+            checkpoint=None):  # fmt: skip
         """Learn from one trajectory or a list of them.
 
         Parameters
@@ -130,17 +166,14 @@ class Surrogate:
         stimulus : xr.DataArray or list of xr.DataArray, optional
             The stimulus current of each trajectory at its own times; see
             :func:`cepkit.stimulus_field`.  Models that read the stimulus need it.
-
-        Returns
-        -------
-        self
-
-        Examples
-        --------
-        >>> trajectory, stimulus = cep.check.toy()
-        >>> model = cep.surrogates.make("nearest_beat").fit(trajectory, stimulus=stimulus)
-        >>> model.interval, model.nodes
-        (1.0, 16)
+        earlier : list of array, optional
+            When each was stimulated before it begins [ms], for models with a memory of minutes.
+        validation, late : tuple, or callable that makes it, optional
+            (trajectories, stimulus, earlier): runs to choose settings by, and runs that begin after minutes
+            of pacing.  They are checked, and simulated, only if the method asks for them.
+        progress : bool
+        checkpoint : path-like, optional
+            Where a training that may be interrupted leaves its state.
         """
         pieces = [trajectories] if isinstance(trajectories, xr.Dataset) else list(trajectories)
         if not pieces:
@@ -152,16 +185,30 @@ class Surrogate:
         self.grid = {d: np.asarray(first[d].values, float) for d in SPACE if d in first.dims}
         self.interval = float(first.time[1] - first.time[0])
         self.cycle_length = float(first.attrs["cycle_length"]) if "cycle_length" in first.attrs else None
-        for piece in pieces:
-            check_fields(piece, "trajectories")
-            self._check_grid(piece, "trajectories")
+        learning = self._shown(pieces, stimulus, earlier, "trajectories")
+        learning.progress, learning.checkpoint = progress, checkpoint
+        for name, given in (("validation", validation), ("late", late)):
+            if given is not None:
+                learning.more[name] = lambda given=given, name=name: self._shown(
+                    *(given() if callable(given) else given), argument=name
+                )
         self.card = {"data": {k: first.attrs[k] for k in ("hash", "data_hash", "profile") if k in first.attrs}}
         self.card["data"] |= {"frames": sum(p.sizes["time"] for p in pieces), "trajectories": len(pieces)}
         self.card["data"] |= {"from": float(first.time[0]), "to": float(pieces[-1].time[-1]), "time unit": "ms"}
-        if self.reads_stimulus:
-            options["stimuli"] = self._stimuli(pieces, stimulus)
-        self._fit(pieces, **options)
+        began = time.perf_counter()
+        with torch.random.fork_rng():
+            self._fit(learning)
+        self.card.setdefault("training seconds", round(time.perf_counter() - began, 1))
+        if self.trains:
+            self.card.setdefault("weights", sum(tensor.numel() for tensor in self._tensors().values()))
         return self
+
+    def _shown(self, pieces, stimulus=None, earlier=None, argument="trajectories"):
+        for piece in pieces:
+            check_fields(piece, argument)
+            self._check_grid(piece, argument)
+        stimuli = self._stimuli(pieces, stimulus) if self.reads_stimulus else []
+        return Learning(list(pieces), stimuli, earlier or [()] * len(pieces), {})
 
     def _stimuli(self, pieces, stimulus):
         """Stimulus of each trajectory as a tensor (time, N)."""
@@ -197,14 +244,6 @@ class Surrogate:
         -------
         xr.Dataset
             Dims (start, lead_time, y, x); ``lead_time`` in ms, 1 frame = the first one forecast.
-
-        Examples
-        --------
-        >>> trajectory, _ = cep.check.toy()
-        >>> model = cep.surrogates.make("last_beat").fit(trajectory)
-        >>> forecast = model.rollout(trajectory.isel(time=slice(0, 100)), steps=20)
-        >>> dict(forecast.sizes), float(forecast.lead_time[-1]), float(forecast.start[0])
-        ({'start': 1, 'lead_time': 20, 'y': 4, 'x': 4}, 20.0, 99.0)
         """
         if self.interval is None:
             raise ValueError(f"{self.name} has learnt nothing yet: call fit(trajectories) or cepkit.load first")
@@ -224,9 +263,11 @@ class Surrogate:
             raise ValueError("history holds NaN or infinite numbers; cut it from a trajectory that does not")
         if stimulus is None and self.reads_stimulus:
             raise ValueError(f"stimulus is missing: {self.name} answers to it, so it must cover history and forecast")
+        told = []
         if stimulus is not None:
-            stimulus = self._cut_stimulus(stimulus, start, float(history.time[0]), lead_time[-1])
-        forecast = self._rollout(X, start, steps, *([stimulus] if self.reads_stimulus else []))
+            at, frames = self._covered(stimulus, start, float(history.time[0]), lead_time[-1])
+            told = [_cut(stimulus, at, frames)] if self.reads_stimulus else []
+        forecast = self._rollout(X, start, steps, *told)
         out = to_dataset(
             forecast, {"start": start, "lead_time": lead_time, **self.grid}, ("start", "lead_time", *self.grid)
         )
@@ -236,97 +277,41 @@ class Surrogate:
         return out
 
     def save(self, path):
-        """Write ``weights.safetensors`` and ``card.json`` into a folder: all of it or nothing.
-
-        Parameters
-        ----------
-        path : path-like
-            The folder; what it held before stays until the new one is whole.
-
-        Examples
-        --------
-        >>> import tempfile, pathlib
-        >>> trajectory, _ = cep.check.toy()
-        >>> model = cep.surrogates.make("climatology").fit(trajectory)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(f"{folder}/mine")
-        ...     print(sorted(file.name for file in pathlib.Path(f"{folder}/mine").iterdir()))
-        ...
-        ['card.json', 'weights.safetensors']
-        """
-        path = Path(path)
-        partial, old = (path.with_name(f".{path.name}.{end}.partial") for end in (os.getpid(), "old"))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            weights = partial / "weights.safetensors"
-            save_file({k: v.contiguous() for k, v in self._tensors().items()}, weights)
-            card = {
-                "name": self.name,
-                "configuration": self.configuration,
-                **self.card,
-                "interval": self.interval,
-                "cycle_length": self.cycle_length,
-                "grid": {d: c.tolist() for d, c in self.grid.items()},
-                "units": UNITS,
-                "versions": versions(),
-                "sha256": {"weights.safetensors": sha256(weights)},
-            }
-            (partial / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-            shutil.rmtree(old, ignore_errors=True)
-            if path.exists():
-                os.replace(path, old)
-            os.replace(partial, path)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            raise ValueError(
-                f"path={str(path)!r} cannot be written ({error.strerror}); choose a folder that can"
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        """Write ``weights.safetensors`` and ``card.json`` into a folder; other files in it stay."""
+        card = {
+            "name": self.name,
+            "class": f"{type(self).__module__}:{type(self).__qualname__}",
+            "version": self.version,
+            "configuration": self.configuration,
+            **self.card,
+            "interval": self.interval,
+            "cycle_length": self.cycle_length,
+            "grid": {d: c.tolist() for d, c in self.grid.items()},
+            "units": UNITS,
+            "versions": cards.versions(),
+        }
+        cards.write(path, card, self._tensors())
 
     @classmethod
     def load(cls, path):
-        """Read what :meth:`save` wrote, checking it against the hash on its card.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> trajectory, _ = cep.check.toy()
-        >>> model = cep.surrogates.make("climatology").fit(trajectory)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(f"{folder}/mine")
-        ...     again = type(model).load(f"{folder}/mine")
-        ...
-        >>> again.rollout(trajectory, 5).equals(model.rollout(trajectory, 5))
-        True
-        """
-        path = Path(path)
-        card = read_card(path)
+        """Read what :meth:`save` wrote, checking it against the hashes on its card."""
+        card = cards.read_card(path)
         if card["name"] != cls.name:
             raise ValueError(f"path={str(path)!r} holds a {card['name']}, not a {cls.name}; use cepkit.load(path)")
-        weights = path / "weights.safetensors"
-        if not weights.exists():
-            raise ValueError(f"{weights} is missing; get it back from git or train the model again")
-        if sha256(weights) != card["sha256"]["weights.safetensors"]:
-            raise ValueError(
-                f"{weights} is damaged: it is not the file that card.json describes; "
-                "get both back from git or train the model again"
-            )
-        model = cls.__new__(cls)
-        Surrogate.__init__(model)
-        model.configuration = card["configuration"]
-        model.card = {k: v for k, v in card.items() if k not in ("name", "configuration", "sha256", "grid", "units")}
+        tensors = cards.read_weights(path, card)
+        model = cls(card["configuration"])
+        own = ("name", "class", "version", "configuration", "sha256", "grid", "units")
+        model.card = {k: v for k, v in card.items() if k not in own}
         model.interval, model.cycle_length = card["interval"], card["cycle_length"]
         model.grid = {d: np.array(c) for d, c in card["grid"].items()}
-        model._restore(load_file(weights), card)
+        model._restore(tensors, card)
         return model
 
     def summary(self):
         """One line on where it comes from, for a page."""
-        seconds = self.card.get("training seconds")
-        made = f", {self.card['weights']} weights, trained in {seconds:.0f} s" if seconds is not None else ""
+        made = ""
+        if "weights" in self.card:
+            made = f", {self.card['weights']} weights, trained in {self.card['training seconds']:.0f} s"
         data = self.card["data"].get("data_hash", "without hash")
         return f"profile {self.card.get('profile', 'none')}, data {data}{made}"
 
@@ -353,8 +338,11 @@ class Surrogate:
                 f"got steps from {steps.min()} to {steps.max()} ms"
             )
 
-    def _cut_stimulus(self, stimulus, start, first, last):
-        """The stimulus of each start from ``first`` to ``last`` [ms from the start], (start, time, N)."""
+    def _covered(self, stimulus, start, first, last):
+        """Where the stimulus of each start begins in its field, and how many frames it has; or a refusal.
+
+        It has to reach from ``first`` to ``last`` [ms from the start].
+        """
         times = np.asarray(stimulus.time.values, float)
         frames = round((last - first) / self.interval) + 1
         begin = np.zeros(len(start)) if "start" in stimulus.dims else start
@@ -364,81 +352,15 @@ class Surrogate:
                 f"stimulus covers {times[0]} to {times[-1]} ms; history and forecast need every frame of "
                 f"{self.interval} ms from {begin.min() + first} to {begin.max() + last} ms"
             )
-        if "start" in stimulus.dims:
-            if not np.array_equal(stimulus.start, start):
-                raise ValueError("stimulus: its starts are not those of the history")
-            cut = stimulus.transpose("start", "time", ...).values[:, at[0] : at[0] + frames]
-        else:
-            cut = np.stack([stimulus.values[k : k + frames] for k in at])
-        return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)
+        if "start" in stimulus.dims and not np.array_equal(stimulus.start, start):
+            raise ValueError("stimulus: its starts are not those of the history")
+        return at, frames
 
 
-def check_fields(fields, argument):
-    """Refuse what is no trajectory, in the caller's words.
-
-    Examples
-    --------
-    >>> from cepkit.surrogates.base import check_fields
-    >>> check_fields(cep.check.toy()[0], "trajectories")  # says nothing if all is well
-    """
-    if not isinstance(fields, xr.Dataset):
-        raise ValueError(
-            f"{argument} is a {type(fields).__name__}; it must be an xarray.Dataset with dims (time, y, x)"
-        )
-    missing = [v for v in VARIABLES if v not in fields]
-    if missing or "time" not in fields.dims or fields.sizes["time"] < 1:
-        raise ValueError(
-            f"{argument} has dims {dict(fields.sizes)} and variables {list(fields)}; it must have the dims "
-            f"(time, y, x), one frame or more, and the variables {list(VARIABLES)}"
-        )
-
-
-def read_card(path):
-    """The card of a saved surrogate, as a dict.
-
-    Examples
-    --------
-    >>> card = cep.surrogates.read_card(cep.surrogates.kept_folder() / "models" / "lstm")
-    >>> card["name"]
-    'lstm'
-    """
-    file = Path(path) / "card.json"
-    if not file.exists():
-        raise ValueError(f"{file} is missing; {str(path)!r} is no saved surrogate")
-    try:
-        card = json.loads(file.read_text())
-        card["name"], card["configuration"], card["sha256"]["weights.safetensors"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged ({error}); get it back from git or train the model again") from error
-    return card
-
-
-def sha256(file):
-    """SHA-256 of a file, in hex.
-
-    Examples
-    --------
-    >>> from cepkit.surrogates.base import sha256
-    >>> len(sha256(cep.surrogates.kept_folder() / "MANIFEST.json"))
-    64
-    """
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-
-
-def versions():
-    """Versions of what the numbers depend on.
-
-    Examples
-    --------
-    >>> from cepkit.surrogates.base import versions
-    >>> sorted(versions())
-    ['machine', 'numpy', 'python', 'threads', 'torch', 'xarray']
-    """
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
-        "xarray": xr.__version__,
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
+def _cut(stimulus, at, frames):
+    """The stimulus of each start, tensor (start, time, N)."""
+    if "start" in stimulus.dims:
+        cut = stimulus.transpose("start", "time", ...).values[:, at[0] : at[0] + frames]
+    else:
+        cut = np.stack([stimulus.values[k : k + frames] for k in at])
+    return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)

@@ -1,5 +1,7 @@
 """Three opponents that cost nothing: whoever loses to them has learnt nothing."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -9,39 +11,36 @@ from cepkit.surrogates.base import Surrogate, surrogate
 
 @surrogate("persistence", "persistence", "#999999", ":", version="151ffa34bbce6d96")
 class Persistence(Surrogate):
-    """Nothing changes: every frame of the forecast is the last one given.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> forecast = cep.surrogates.make("persistence").fit(trajectory).rollout(trajectory, steps=10)
-    >>> bool((forecast.Vm.isel(start=0) == trajectory.Vm[-1].astype("float32")).all())
-    True
-    """
-
+    """Nothing changes: every frame of the forecast is the last one given."""
 
     def _rollout(self, X, start, steps):
         return X[:, -1:].expand(-1, steps, -1)
 
 
-class _Rhythm(Surrogate):
+@dataclass(frozen=True)
+class Rhythm:
+    """Settings of a model that keeps a beat."""
+
+    cycle_length: float | None = None  # [ms]; default: that of the trajectories
+
+
+class Beat(Surrogate):
     """A beat kept on file, frame by frame of its phase = time modulo cycle length."""
 
-    def __init__(self, cycle_length=None):
-        super().__init__()
-        self.configuration = {"cycle_length": cycle_length}
+    Settings = Rhythm
 
-    def _fit(self, pieces):
-        self.cycle_length = self.configuration["cycle_length"] or self.cycle_length
+    def _fit(self, learning):
+        last = learning.runs[-1]
+        self.cycle_length = self.settings.cycle_length or self.cycle_length
         if not self.cycle_length:
             raise ValueError(
                 f"trajectories: no cycle_length in the attributes, and {self.name} needs a rhythm; "
                 f"give it one: {type(self).__name__}(cycle_length=500.0)"
             )
         self.frames = round(self.cycle_length / self.interval)
-        if pieces[-1].sizes["time"] < self.frames:
+        if last.sizes["time"] < self.frames:
             raise ValueError(
-                f"trajectories: {pieces[-1].sizes['time']} frames are less than one cycle of {self.cycle_length} ms"
+                f"trajectories: {last.sizes['time']} frames are less than one cycle of {self.cycle_length} ms"
             )
 
     def phase(self, time):
@@ -61,25 +60,16 @@ class _Rhythm(Surrogate):
 
 
 @surrogate("last_beat", "copy last beat", "#882255", "--", version="151ffa34bbce6d96")
-class LastBeat(_Rhythm):
+class LastBeat(Beat):
     """The tape recorder: plays the last full cycle of the history again and again.
 
     A history shorter than a cycle holds no beat to copy; then the last beat of the training part,
     kept by ``fit``, is played from the phase (time modulo cycle length) at which the history ends.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> model = cep.surrogates.make("last_beat").fit(trajectory)
-    >>> forecast = model.rollout(trajectory.isel(time=slice(0, 100)), steps=50)
-    >>> bool(abs(forecast.Vm.isel(start=0).values - trajectory.Vm[50:100].values).max() < 1e-4)
-    True
     """
 
-
-    def _fit(self, pieces):
-        super()._fit(pieces)
-        last = pieces[-1].isel(time=slice(-self.frames, None))
+    def _fit(self, learning):
+        super()._fit(learning)
+        last = learning.runs[-1].isel(time=slice(-self.frames, None))
         self.beat = torch.empty(self.frames, self.nodes * 4)
         self.beat[torch.from_numpy(self.phase(last.time.values))] = to_tensor(last)
 
@@ -90,23 +80,14 @@ class LastBeat(_Rhythm):
 
 
 @surrogate("climatology", "climatology", "#117733", "-.", version="151ffa34bbce6d96")
-class Climatology(_Rhythm):
-    """The mean beat of the training part, played from the phase at which the history ends.
+class Climatology(Beat):
+    """The mean beat of the training part, played from the phase at which the history ends."""
 
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> model = cep.surrogates.make("climatology").fit(trajectory)
-    >>> model.cycle_length, model.rollout(trajectory.isel(time=[100]), steps=20).sizes["lead_time"]
-    (50.0, 20)
-    """
-
-
-    def _fit(self, pieces):
-        super()._fit(pieces)
+    def _fit(self, learning):
+        super()._fit(learning)
         total = torch.zeros(self.frames, self.nodes * 4, dtype=torch.float64)
         count = torch.zeros(self.frames, 1)
-        for piece in pieces:
+        for piece in learning.runs:
             for at in range(0, piece.sizes["time"], self.frames):  # a cycle at a time: memory stays small
                 part = piece.isel(time=slice(at, at + self.frames))
                 phase = torch.from_numpy(self.phase(part.time.values))

@@ -1,0 +1,95 @@
+"""Models for chapters and tracks: kept with the book, made before on this machine, or trained now."""
+
+import json
+import os
+
+from cepkit import surrogates
+from cepkit.dataset import split
+from cepkit.problems import golden_standard
+from cepkit.profiles import get_profile
+from cepkit.store import data_folder, digest
+
+
+def retrain():
+    """What the environment variable RETRAIN asks for: "0" nothing, "1" (or unset) the chapter's models, "all"."""
+    wish = os.environ.get("RETRAIN", "1")
+    if wish not in ("0", "1", "all"):
+        raise ValueError(f"RETRAIN={wish!r} must be 0 (train nothing), 1 (train what a chapter needs) or all")
+    return wish
+
+
+def recipe(model, data, **more):
+    """All that a trained model depends on, as its card holds it: configuration, data, version of the method."""
+    return json.loads(json.dumps({"configuration": model.configuration, "data": data, "version": model.version, **more}))
+
+
+def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card):
+    """A trained model by the cheapest honest way.
+
+    Parameters
+    ----------
+    model : Surrogate
+        Untrained, as it is to be.
+    fit : callable
+        ``fit(model, checkpoint)`` trains it.
+    recipe : dict
+        See :func:`recipe`; an earlier run in ``folder`` with the same one is used.
+    folder : Path
+        Where the trained model is left, with its checkpoints beside it while it is trained.
+    kept : str, optional
+        The kept surrogate to take instead.
+    say : callable
+        Is told in a line which way it was.
+    **card
+        Further entries of the card.
+    """
+    if kept:
+        model = surrogates.load(kept)
+        say(f"RETRAIN=0, so the kept weights are used ({model.summary()})")
+        return model
+    if (folder / "card.json").exists() and same(surrogates.read_card(folder).get("recipe", {}), recipe):
+        model = type(model).load(folder)
+        say(f"nothing has changed since it was trained, so that run is used ({model.summary()})")
+        return model
+    say("training")
+    key = digest(json.dumps(recipe, sort_keys=True).encode())
+    checkpoint = folder.with_name(f".{folder.name}-{key}.checkpoint")
+    fit(model, checkpoint)
+    model.card |= {**card, "recipe": recipe}
+    model.save(folder)
+    for finished in folder.parent.glob(f"{checkpoint.name}-*"):
+        finished.unlink()
+    say(f"trained ({model.summary()})")
+    return model
+
+
+def same(earlier, recipe):
+    """Whether a recipe is that of an earlier run, also in the words of the first edition's cards."""
+    earlier = dict(earlier)
+    earlier.pop("shared", None)
+    for old, new in (("source", "version"), ("data_hash", "data")):
+        if old in earlier:
+            earlier[new] = earlier.pop(old)
+    return earlier == recipe
+
+
+def trained(name, profile="laptop", progress=True):
+    """A trained surrogate for a chapter, and one line about the way it was obtained.
+
+    With ``RETRAIN=0`` it is the kept one.  Otherwise it is an earlier run of the same profile if configuration,
+    data and the method's version are what they were, and a new training if they are not.
+    """
+    size = get_profile(profile)
+    model = surrogates.make(name, size)
+    if retrain() == "0" and model.trains:
+        return obtain(model, None, None, None, kept=model.name, say=lambda text: print(f"{model.name}: {text}"))
+    golden = golden_standard(profile)
+    train, _ = split(golden, size.fraction)
+    return obtain(
+        model,
+        lambda model, checkpoint: model.fit(train, progress=progress, checkpoint=checkpoint),
+        recipe(model, golden.attrs["data_hash"]),
+        data_folder() / "runs" / size.name / model.name,
+        say=lambda text: print(f"{model.name}: {text}" + (f", profile {size.name}" if text == "training" else "")),
+        profile=size.name,
+    )
