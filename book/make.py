@@ -24,10 +24,15 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from cepkit import figures, page, runs
+from cepkit.page import live
+
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 DATA = Path(os.environ.get("CEPKIT_DATA") or ROOT / "data")
 PACKAGES = ("numpy", "numba", "scipy", "torch", "torchdiffeq", "xarray", "zarr", "matplotlib", "jupyter-book")
+#: Of all that makes a number, a figure or a control; whoever changes what a page shows bumps one of them.
+VERSIONS = runs.versions() | {"figures": figures.VERSION, "page": page.VERSION}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE_LIMIT = 2_000_000  # characters of widget state worth keeping in git
 
@@ -47,13 +52,14 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def code_digest():
-    """One hash of everything outside a notebook that its outputs depend on: code, versions, kept weights."""
+def outside():
+    """One hash of what a notebook's outputs depend on beside itself: VERSIONs, packages, kept weights and results."""
     data = ROOT / "data"
-    results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
-    code = [path for kind in ("py", "js") for path in sorted((ROOT / "cepkit").rglob(f"*.{kind}"))]
-    files = [*code, ROOT / "requirements.lock", *sorted(results)]
-    return sha256("".join(f"{path.name} {sha256(path.read_bytes())}\n" for path in files if path.exists()).encode())
+    results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "models").glob("*/card.json")]
+    results += [*(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
+    files = [ROOT / "requirements.lock", *sorted(results)]
+    hashes = [f"{path.relative_to(ROOT)} {sha256(path.read_bytes())}\n" for path in files if path.exists()]
+    return sha256("".join([json.dumps(VERSIONS, sort_keys=True), *hashes]).encode())
 
 
 def run_files(profile):
@@ -164,7 +170,7 @@ def execute(chapter, target, profile, retrain, wrote):
 def run(profile, retrain, folder, force=False):
     """Execute all chapters in order into `folder`, keeping those whose key is unchanged; return the executed ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    todo, code, inherited, done = chapters(), code_digest(), {}, []
+    todo, code, inherited, done = chapters(), outside(), {}, []
     for number, chapter in enumerate(todo, 1):
         print(f"[{number}/{len(todo)}] {chapter.stem:<24}", end=" ", flush=True)
         target = folder / chapter.name
@@ -281,8 +287,6 @@ def module_list():
 
 def render(notebooks, build):
     """Build the pages from the executed notebooks in `notebooks` into `build`/html; warnings are errors."""
-    from cepkit.page import live
-
     executed = [notebooks / chapter.name for chapter in chapters()]
     missing = [path.name for path in executed if not path.exists()]
     if missing:

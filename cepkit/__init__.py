@@ -32,7 +32,8 @@ _ROOMS = {"explore": "page.explore", "live": "page.live", "widgets": "page.widge
     name: name
     for name in (
         "bench", "cell", "check", "comparison", "dataset", "ensembles", "events", "fields", "figures", "forecast",
-        "kernel", "measure", "page", "problems", "profiles", "runs", "scores", "solver", "store", "surrogates", "training",
+        "kernel", "measure", "page", "problems", "profiles", "runs", "scores", "solver", "store", "surrogates",
+        "training",
     )
 }  # fmt: skip
 

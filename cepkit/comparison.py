@@ -38,26 +38,8 @@ def significant(value, digits=2):
 def table(errors, digits=2, quartiles=True):
     """Median over the starts, with the quartiles in brackets: a row a model, a column a variable.
 
-    Parameters
-    ----------
-    errors : xr.DataArray
-        Dims (model, variable, start): one metric of :func:`cepkit.score`.
-    digits : int
-        Significant digits.
-    quartiles : bool
-        Show the middle half of the starts as well.
-
-    Returns
-    -------
-    pandas.DataFrame of str
-
-    Examples
-    --------
-    >>> errors = xr.DataArray(
-    ...     [[[0.1, 0.2, 0.3]]], {"model": ["lstm"], "variable": ["Vm"]}, ("model", "variable", "start")
-    ... )
-    >>> cep.comparison.table(errors).loc["lstm", "Vm"]
-    '0.20 (0.15–0.25)'
+    ``errors`` is one metric of :func:`cepkit.score`, dims (model, variable, start); 0.1, 0.2, 0.3 become
+    '0.20 (0.15–0.25)'.
     """
     if set(errors.dims) != {"model", "variable", "start"}:
         raise ValueError(

@@ -14,27 +14,10 @@ import xarray as xr
 from cepkit.fields import UNITS, VARIABLES
 
 
-
 def split(trajectory, fraction=0.8):
     """Cut a trajectory in two in time: the past to learn from, the future to be judged by.
 
-    Parameters
-    ----------
-    trajectory : xr.Dataset
-        Dims (time, y, x).
-    fraction : float
-        Share of the frames that goes to training, between 0 and 1.
-
-    Returns
-    -------
-    train, test : xr.Dataset
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> train, test = cep.dataset.split(trajectory, fraction=0.8)
-    >>> train.sizes["time"], test.sizes["time"]
-    (120, 30)
+    ``fraction`` of the frames goes to training; returned are two datasets, train and test.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; the paper takes 0.8")
@@ -46,22 +29,7 @@ def split(trajectory, fraction=0.8):
 
 @dataclass(frozen=True)
 class Scaling:
-    """z-scores: one mean and one standard deviation per variable, over time and nodes.
-
-    Attributes
-    ----------
-    mean, std : xr.Dataset
-        One number per variable, in its physical unit.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> scaling = cep.dataset.Scaling.fit(trajectory)
-    >>> z = scaling.apply(trajectory)
-    >>> abs(round(float(z.Vm.mean()), 3)), round(float(z.Vm.std()), 3)
-    (0.0, 1.0)
-    >>> bool(abs(scaling.invert(z) - trajectory).Vm.max() < 1e-4)
-    True
+    """z-scores: one mean and one standard deviation per variable, over time and nodes, in its physical unit.
     """
 
     mean: xr.Dataset
@@ -112,21 +80,7 @@ class Scaling:
 def to_tensor(fields):
     """A labelled field as a tensor, its nodes and variables flattened into one axis.
 
-    Parameters
-    ----------
-    fields : xr.Dataset
-        Dims (..., y, x) with the four variables.
-
-    Returns
-    -------
-    torch.Tensor
-        float32, shape (..., N_in) with N_in = N * 4.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> tuple(cep.dataset.to_tensor(trajectory).shape)  # 4 x 4 nodes, four variables
-    (150, 64)
+    Dims (..., y, x) with the four variables become float32 of shape (..., N_in) with N_in = N * 4.
     """
     missing = [v for v in VARIABLES if v not in fields]
     if missing:
@@ -143,26 +97,7 @@ def to_tensor(fields):
 def to_dataset(X, coords, dims):
     """The way back: a tensor of shape (..., N_in) as a labelled field.
 
-    Parameters
-    ----------
-    X : torch.Tensor or array, shape (..., N_in)
-    coords : mapping
-        Coordinates, those of the nodes included.
-    dims : sequence of str
-        Names of all axes, those of the nodes last.
-
-    Returns
-    -------
-    xr.Dataset
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> X = cep.dataset.to_tensor(trajectory)
-    >>> coords = {d: trajectory[d] for d in ("time", "y", "x")}
-    >>> back = cep.dataset.to_dataset(X, coords, ("time", "y", "x"))
-    >>> bool(abs(back - trajectory).Vm.max() < 1e-4)
-    True
+    ``coords`` gives the coordinates of ``dims``, the last of which are those of space.
     """
     fields = np.asarray(X, np.float32)
     space = tuple(len(coords[d]) for d in dims[fields.ndim - 1 :])
@@ -206,21 +141,8 @@ class Windows:
 
     42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.
 
-    Parameters
-    ----------
-    X : torch.Tensor, shape (time, N_in), or a list of such
-        Windows never reach over the end of one trajectory into the next.
-    length : int
-        N_t, frames in a window.
-    stride : int
-        Frames from the start of one window to the start of the next.
-
-    Examples
-    --------
-    >>> X = torch.arange(10.0)[:, None]
-    >>> windows = Windows(X, length=4, stride=3)
-    >>> len(windows), windows[[2]].ravel().tolist()
-    (3, [6.0, 7.0, 8.0, 9.0])
+    X is a tensor (time, N_in) or a list of such; windows of ``length`` (N_t) frames, whose starts are ``stride``
+    frames apart, never reach over the end of one trajectory into the next.
     """
 
     def __init__(self, X, length, stride=1):
@@ -248,13 +170,6 @@ class Windows:
 
 def windows(trajectory, length, stride=1):
     """Windows of a trajectory (see :class:`Windows`): ``windows(train, 1000)[[0, 1]]`` is a batch.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> batch = cep.dataset.windows(trajectory, length=10, stride=5)[[0, 1]]
-    >>> tuple(batch.shape)
-    (2, 10, 64)
     """
     return Windows(to_tensor(trajectory), length, stride)
 

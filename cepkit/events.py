@@ -9,7 +9,19 @@ from numba import njit
 
 UP, RESET = -40.0, -60.0  # an activation crosses UP [mV]; the next one counts after a stay below RESET
 NEAR = 50.0  # activations further apart than this are not the same [ms]
-FIELDS = ("activation", "apd", "systolic", "diastolic")
+#: What :func:`compare` finds, and its units.
+UNITS = {
+    "activation_error": "ms",
+    "apd90_error": "ms",
+    "apd90_bias": "ms",
+    "missed": "% of the true activations",
+    "spurious": "% of the true activations",
+    "cv_error": "%",
+    "phase_drift": "ms a beat",
+    "systolic_error": "µM",
+    "diastolic_error": "µM",
+    "restitution_error": "ms",
+}
 
 
 @njit(cache=True, nogil=True)

@@ -10,28 +10,8 @@ import xarray as xr
 def free_run(step, x_0, h_0, steps):
     """Algorithm 2: feed a network with its own output.
 
-    Parameters
-    ----------
-    step : callable
-        One step of Equation 5: ``x, h = step(x, h)``.
-    x_0 : torch.Tensor
-        Initial condition.
-    h_0 : object
-        Hidden state, ``None`` for zero.
-    steps : int
-        N_q, number of steps to simulate.
-
-    Returns
-    -------
-    list of torch.Tensor
-        X_s = [x_1, ..., x_Nq].
-
-    Examples
-    --------
-    >>> def step(x, h): return x + 1, h
-    ...
-    >>> cep.forecast.free_run(step, 0, None, steps=3)
-    [1, 2, 3]
+    ``step`` is one step of Equation 5, ``x, h = step(x, h)``; ``h_0`` is the hidden state, None for zero; ``steps``
+    is N_q.  Returned is X_s = [x_1, ..., x_Nq].
     """
     x_in, h, X_s = x_0, h_0, []
     for _ in range(steps):
@@ -44,25 +24,8 @@ def free_run(step, x_0, h_0, steps):
 def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
     """Times to start forecasts from, at random phases, with room for history and truth.
 
-    Parameters
-    ----------
-    trajectory : xr.Dataset
-    count : int
-    warmup, steps : int
-        Frames of history (the frame of the start included) and frames of forecast.
-    seed : int
-
-    Returns
-    -------
-    array, shape (count,)
-        Times of the last frame given [ms], ascending.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> starts = cep.forecast.draw_starts(trajectory, count=3, warmup=20, steps=30)
-    >>> len(starts), bool(starts.min() >= 19), bool(starts.max() + 30 <= 149)
-    (3, True, True)
+    ``warmup`` counts the frames of history, the frame of the start included, ``steps`` those of the forecast.
+    Returned are the times of the last frame given [ms], ascending.
     """
     first, last = warmup - 1, trajectory.sizes["time"] - steps - 1
     if last - first + 1 < count:
@@ -77,17 +40,7 @@ def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
 def histories(trajectory, starts, warmup):
     """What a model is given: the last ``warmup`` frames up to each start.
 
-    Returns
-    -------
-    xr.Dataset
-        Dims (start, time, y, x); ``time`` runs up to 0, the frame of the start.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> given = cep.forecast.histories(trajectory, starts=[60.0, 80.0], warmup=20)
-    >>> dict(given.sizes), given.time.values[[0, -1]].tolist()
-    ({'start': 2, 'time': 20, 'y': 4, 'x': 4}, [-19.0, 0.0])
+    Dims (start, time, y, x); ``time`` runs up to 0, the frame of the start.
     """
     return _cut(trajectory, starts, np.arange(1 - warmup, 1), "time", f"warmup={warmup} frames before")
 
@@ -95,17 +48,7 @@ def histories(trajectory, starts, warmup):
 def futures(trajectory, starts, steps):
     """What it will be judged by: the ``steps`` frames after each start, shaped like a forecast.
 
-    Returns
-    -------
-    xr.Dataset
-        Dims (start, lead_time, y, x).
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> truth = cep.forecast.futures(trajectory, starts=[60.0, 80.0], steps=30)
-    >>> dict(truth.sizes), truth.lead_time.values[[0, -1]].tolist()
-    ({'start': 2, 'lead_time': 30, 'y': 4, 'x': 4}, [1.0, 30.0])
+    Dims (start, lead_time, y, x).
     """
     return _cut(trajectory, starts, np.arange(1, steps + 1), "lead_time", f"steps={steps} frames after")
 
@@ -137,29 +80,8 @@ def _cut(trajectory, starts, offsets, dim, what):
 def forecast(model, trajectory, starts, warmup=500, steps=500):
     """Forecasts of one model from many starts of a trajectory.
 
-    Parameters
-    ----------
-    model : Surrogate
-    trajectory : xr.Dataset
-        The part to start from, as a rule the test part.
-    starts : sequence of float
-        Times of the last frame given [ms].
-    warmup : int
-        Frames of history; 1 is the paper's x_0 with h_0 = 0.
-    steps : int
-        Frames to forecast.
-
-    Returns
-    -------
-    xr.Dataset
-        Dims (start, lead_time, y, x).
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> model = cep.surrogates.make("last_beat").fit(trajectory)
-    >>> dict(cep.forecast.forecast(model, trajectory, [60.0, 80.0], warmup=50, steps=30).sizes)
-    {'start': 2, 'lead_time': 30, 'y': 4, 'x': 4}
+    ``starts`` are times of the last frame given [ms]; ``warmup`` frames of history are given, 1 is the paper's x_0
+    with h_0 = 0; returned are ``steps`` frames, dims (start, lead_time, y, x).
     """
     return model.rollout(histories(trajectory, starts, warmup), steps)
 
@@ -167,28 +89,8 @@ def forecast(model, trajectory, starts, warmup=500, steps=500):
 def clock(model, history, steps, repeats=5, stimulus=None, warmups=1):
     """Time of a rollout: the median of warmed-up repetitions, nothing but the rollout inside.
 
-    Parameters
-    ----------
-    model : Surrogate
-    history : xr.Dataset
-    steps : int
-    repeats : int
-    stimulus : xr.DataArray, optional
-    warmups : int
-        Repetitions before those that count.
-
-    Returns
-    -------
-    dict
-        ``median``, ``fastest``, ``slowest`` [ms], ``repeats``, ``starts``, ``steps``, ``threads``.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> model = cep.surrogates.make("persistence").fit(trajectory)
-    >>> timing = cep.forecast.clock(model, trajectory, steps=10, repeats=3)
-    >>> timing["repeats"], timing["fastest"] <= timing["median"] <= timing["slowest"]
-    (3, True)
+    Of ``repeats`` repetitions after ``warmups`` that do not count: ``median``, ``fastest``, ``slowest`` [ms], and
+    ``repeats``, ``starts``, ``steps``, ``threads``.
     """
     times = []
     for _ in range(repeats + warmups):

@@ -3,11 +3,17 @@
 import json
 import os
 
-from cepkit import surrogates
+from cepkit import scores, solver, surrogates
 from cepkit.dataset import split
 from cepkit.problems import golden_standard
 from cepkit.profiles import get_profile
 from cepkit.store import data_folder, digest
+
+
+def versions():
+    """Every VERSION that something kept depends on: of the solver, the scores, and each method by its name."""
+    methods = {name: kind.version for name, kind in surrogates.everyone().items()}
+    return {"solver": solver.VERSION, "scores": scores.VERSION, **methods}
 
 
 def retrain():
@@ -20,7 +26,8 @@ def retrain():
 
 def recipe(model, data, **more):
     """All that a trained model depends on, as its card holds it: configuration, data, version of the method."""
-    return json.loads(json.dumps({"configuration": model.configuration, "data": data, "version": model.version, **more}))
+    parts = {"configuration": model.configuration, "data": data, "version": model.version, **more}
+    return json.loads(json.dumps(parts))
 
 
 def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card):

@@ -1,18 +1,22 @@
-"""Every metric: squared errors are averaged over the nodes once, and the metrics follow from them.
+"""Every metric, once: squared errors are averaged over the nodes, and the metrics follow from them.
 
 :func:`score` serves a few forecasts side by side; :func:`case_scores` takes one forecast through
-everything that the benchmark asks for, and :func:`interval_of` says how sure a median is.
+the table METRICS, and :func:`interval_of` says how sure a median is.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 from numba import njit
 
 from cepkit import events
-from cepkit.dataset import VARIABLES
+from cepkit.fields import VARIABLES
 from cepkit.forecast import futures
 
-_SPACE = ("z", "y", "x")
 #: Of every metric: bump it whenever a score changes, so that kept scores are made again.
 VERSION = "1"
 
@@ -79,103 +83,122 @@ def _aligned(truth, forecast):
 
 
 def _score_one(forecast, truth, scaling, by_lead_time):
-    over = [] if by_lead_time else ["lead_time"]
-    mse = _mse(_stack(forecast), _stack(truth)).mean(over)
-    own_range = _mse(rescale(_stack(forecast)), rescale(_stack(truth))).mean(over)
-    out = xr.Dataset({"mse_published": own_range})
+    tallies = [_tally(f, t) for f, t in zip(_arrays(forecast), _arrays(truth), strict=True)]
+    squared, own_range = (np.stack([tally[k] for tally in tallies]) for k in (0, 1))  # (start, lead_time, variable)
+    if not by_lead_time:
+        squared, own_range = squared.mean(1), own_range.mean(1)
+    fields = {"mse_published": own_range}
     if scaling is not None:
-        out["z_mse"] = mse / _stack(scaling.std) ** 2
-    out["rmse"] = np.sqrt(mse)
-    return out
+        fields["z_mse"] = squared / np.array([float(scaling.std[v]) for v in VARIABLES]) ** 2
+    fields["rmse"] = np.sqrt(squared)
+    dims = ("start", *(["lead_time"] if by_lead_time else []), "variable")
+    coords = {"variable": list(VARIABLES), **{d: forecast[d] for d in dims[:-1]}}
+    return xr.Dataset({name: (dims, values) for name, values in fields.items()}, coords).transpose("variable", ...)
 
 
-def _stack(fields):
-    return fields[list(VARIABLES)].to_dataarray("variable").astype(np.float64)
+def _arrays(fields):
+    """Dims (start, lead_time, y, x) of four variables as an array (start, lead_time, N, variable)."""
+    parts = [fields[v].transpose("start", "lead_time", ...).values for v in VARIABLES]
+    return np.stack([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
 
-def _mse(a, b):
-    """Mean over the nodes of the squared difference."""
-    return ((a - b) ** 2).mean([d for d in _SPACE if d in a.dims])
+# ---- the table of metrics -----------------------------------------------------------------------
 
 
-def rescale(series):
-    """Each start and variable to [-1, 1] by its own minimum and maximum over lead time and nodes.
+@dataclass
+class Case:
+    """One forecast and its truth, with the statistics that metrics share, each computed once."""
 
-    A series that never changes has no range; it becomes 0.
+    forecast: np.ndarray  # (steps, N, variables), physical units
+    truth: np.ndarray
+    std: np.ndarray  # of the training part, one a variable
+    interval: float  # between frames [ms]
 
-    Examples
-    --------
-    >>> series = xr.DataArray([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]], dims=("start", "lead_time"))
-    >>> cep.scores.rescale(series).values.tolist()
-    [[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
-    """
-    over = [d for d in ("lead_time", *_SPACE) if d in series.dims]
-    low, high = series.min(over), series.max(over)
-    width = (high - low).where(high > low, 1.0)
-    return (2 * (series - low) / width - 1).where(high > low, 0.0)
+    @cached_property
+    def tally(self):
+        """See :func:`_tally`."""
+        return _tally(self.forecast, self.truth)
+
+    @cached_property
+    def mse(self):
+        return self.tally[0].mean(0)
+
+    @cached_property
+    def physical(self):
+        """What :func:`cepkit.events.compare` finds."""
+        pairs = [tuple(x[..., k].astype(np.float64) for k in (0, 1)) for x in (self.truth, self.forecast)]
+        return events.compare(*pairs, self.interval)
 
 
-# ---- the benchmark's -----------------------------------------------------------------------------------
+class Metric(NamedTuple):
+    """A row of METRICS."""
+
+    unit: str
+    variables: tuple  # it is taken of; ("",) for what belongs to no single one
+    function: Callable  # (case, number of the variable) -> value
+
+
+def _physical(name):
+    return lambda case, k: case.physical[name]
+
+
+def _correlation_time(case, k):
+    forecast, truth = (x[..., k].astype(np.float64) for x in (case.forecast, case.truth))
+    return correlation_time(forecast, truth, case.interval)
+
+
+#: Every metric of the scorecard by name.  One of your own is one more row.
+METRICS = {
+    "z_mse": Metric("variance of the training part", VARIABLES, lambda c, k: c.mse[k] / c.std[k] ** 2),
+    "rmse": Metric("mV, mM", VARIABLES, lambda c, k: np.sqrt(c.mse[k])),
+    "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.tally[2][k], 1e-30))),
+    "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.tally[1][:, k].mean()),
+    "valid_time": Metric(
+        "ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.tally[0][:, k]) / c.std[k], c.interval)
+    ),
+    "correlation_time": Metric("ms", ("Vm",), _correlation_time),
+    **{name: Metric(unit, ("",), _physical(name)) for name, unit in events.UNITS.items()},
+}
+
+
+def physical():
+    """Names of the metrics that belong to no single variable."""
+    return tuple(name for name, metric in METRICS.items() if metric.variables == ("",))
 
 
 def case_scores(forecast, truth, std, interval):
-    """Scores of one start.
+    """All of METRICS for one start.
 
-    Parameters
-    ----------
-    forecast, truth : torch.Tensor, shape (steps, N_in)
-        Physical units.
-    std : array, shape (4,)
-        Standard deviations of the training part.
-    interval : float
-        [ms]
-
-    Returns
-    -------
-    dict
-        (variable, metric) -> value; the variable is "" for what belongs to no single one.
-
-    Examples
-    --------
-    >>> truth = cep.dataset.to_tensor(cep.check.toy()[0])
-    >>> found = cep.scores.case_scores(truth, truth, std=np.ones(4), interval=1.0)
-    >>> float(found["Vm", "z_mse"]), found["", "missed"]
-    (0.0, 0.0)
+    ``forecast`` and ``truth`` are tensors (steps, N_in) in physical units, ``std`` the standard deviations of the
+    training part, ``interval`` in ms.  Returned is (variable, metric) -> value; the variable is "" for what belongs to
+    no single one.
     """
-    F, T = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
-    squared, own_range, spread = _tally(F, T)
-    mse = squared.mean(0)
-    out = {}
+    arrays = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
+    case, out = Case(*arrays, std, interval), {}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for k, v in enumerate(VARIABLES):
-            out[v, "z_mse"] = mse[k] / std[k] ** 2
-            out[v, "rmse"] = np.sqrt(mse[k])
-            out[v, "vrmse"] = np.sqrt(mse[k] / max(spread[k], 1e-30))
-            out[v, "mse_published"] = own_range[k]
-            out[v, "valid_time"] = valid_time(np.sqrt(squared[:, k]) / std[k], interval)
-        Vm, Cai = ((F[..., k].astype(np.float64), T[..., k].astype(np.float64)) for k in (0, 1))
-        out["Vm", "correlation_time"] = correlation_time(*Vm, interval)
-        physical = events.compare((Vm[1], Cai[1]), (Vm[0], Cai[0]), interval)
-    return out | {("", name): value for name, value in physical.items()}
+        for variable in (*VARIABLES, ""):
+            k = VARIABLES.index(variable) if variable else None
+            for name, metric in METRICS.items():
+                if variable in metric.variables:
+                    out[variable, name] = metric.function(case, k)
+    return out
 
 
 @njit(cache=True, nogil=True)
 def _tally(F, T):
-    """Sums over a forecast and its truth, both (steps, N, variables), in one go.
+    """Errors of a forecast against its truth, both (steps, N, variables), in one go.
 
     Returns
     -------
-    squared : array, shape (steps, variables)
-        Squared errors, means over the nodes.
-    own_range : array, shape (variables,)
-        Mean squared error after each series was taken to [-1, 1] by its own range (0 where it has none).
+    squared, own_range : array, shape (steps, variables)
+        Squared errors, means over the nodes; the same after each series was taken to [-1, 1] by its own minimum
+        and maximum over steps and nodes (a series that never changes has no range, and becomes 0).
     spread : array, shape (variables,)
         Variance of the truth.
     """
     steps, nodes, count = F.shape
-    squared, total, low, high = np.zeros((steps, count)), np.zeros(count), np.zeros((2, count)), np.zeros((2, count))
-    low += np.inf
-    high -= np.inf
+    squared, own_range, total = np.zeros((steps, count)), np.zeros((steps, count)), np.zeros(count)
+    low, high = np.full((2, count), np.inf), np.full((2, count), -np.inf)
     for k in range(steps):
         for n in range(nodes):
             for v in range(count):
@@ -190,24 +213,19 @@ def _tally(F, T):
         for v in range(count):
             if high[j, v] > low[j, v]:
                 gain[j, v] = 2 / (high[j, v] - low[j, v])
-    own_range, spread = np.zeros(count), np.zeros(count)
+    spread = np.zeros(count)
     for k in range(steps):
         for n in range(nodes):
             for v in range(count):
                 f = gain[0, v] * (F[k, n, v] - low[0, v]) - (1.0 if gain[0, v] > 0 else 0.0)
                 t = gain[1, v] * (T[k, n, v] - low[1, v]) - (1.0 if gain[1, v] > 0 else 0.0)
-                own_range[v] += (f - t) ** 2
+                own_range[k, v] += (f - t) ** 2 / nodes
                 spread[v] += (T[k, n, v] - mean[v]) ** 2
-    return squared, own_range / (steps * nodes), spread / (steps * nodes)
+    return squared, own_range, spread / (steps * nodes)
 
 
 def valid_time(error, interval, tolerance=0.4):
     """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``.
-
-    Examples
-    --------
-    >>> float(valid_time(np.arange(10.0) / 10, interval=5.0))
-    25.0
     """
     wrong = np.flatnonzero(~(np.asarray(error) < tolerance))
     return (wrong[0] + 1 if len(wrong) else len(error)) * interval
@@ -217,14 +235,6 @@ def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
     """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
 
     Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
-
-    Examples
-    --------
-    >>> truth = np.sin(np.arange(400.0) / 5)[:, None] * 50
-    >>> wrong = truth.copy()
-    >>> wrong[200:] *= -1
-    >>> cep.scores.correlation_time(wrong, truth, interval=1.0)
-    200.0
     """
     n = round(window / interval)
     for k in range(0, len(truth) - n + 1, n):
@@ -240,21 +250,8 @@ def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     Starts of one run are alike, and so are forecasts of one training: whole runs and whole seeds
     are drawn, then starts within each.
 
-    Parameters
-    ----------
-    values, runs, seeds : array, shape (cases,)
-        A value, the run that it was started in, and the training of the model that made it.
-
-    Returns
-    -------
-    median, low, high : float
-        NaN if there is no value.
-
-    Examples
-    --------
-    >>> median, low, high = cep.scores.interval_of([1.0, 2.0, 3.0, 4.0, 5.0], runs=[0, 0, 1, 1, 2])
-    >>> median, low <= median <= high
-    (3.0, True)
+    ``values``, ``runs`` and ``seeds`` say for each case a value, the run that it was started in, and the training of
+    the model that made it.  Returned are median, low and high, NaN if there is no value.
     """
     values, runs = np.asarray(values, float), np.asarray(runs)
     seeds = np.zeros(len(values), int) if seeds is None else np.asarray(seeds)

@@ -129,9 +129,9 @@ class Run:
 
     def batches(self):
         """Numbers of the batches of an epoch."""
-        for self.j in range(self.updates):
-            self.done = (self.i + self.j / self.updates) / self.length
-            yield self.j
+        for j in range(self.updates):
+            self.j, self.done = j, (self.i + j / self.updates) / self.length
+            yield j
 
     def backward(self, L):
         self.on.backward(L)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import cepkit as cep
-from cepkit import events, forecast, measure, profiles, scores, solver, surrogates
+from cepkit import events, forecast, measure, profiles, runs, scores, surrogates
 from cepkit.surrogates import lstm, neural_ode
 from cepkit.bench import tracks
 from cepkit.bench.methods import replay
@@ -174,14 +174,8 @@ GROUPS = {f.__name__.removeprefix("of_the_"): f for f in (
     of_the_solver, of_the_measures, of_the_scores, of_the_kept_models, of_the_methods, of_the_settings)}  # fmt: skip
 
 
-def versions():
-    """The VERSION literals under which the numbers were made."""
-    methods = {name: kind.version for name, kind in surrogates.everyone().items()}
-    return {"solver": solver.VERSION, "scores": scores.VERSION, **methods}
-
-
 def compute():
-    out = {"versions": versions()}
+    out = {"versions": runs.versions()}
     for group, make in GROUPS.items():
         out[group] = {
             name: value if isinstance(value, str) else [float(f"{x:.{DIGITS}g}") for x in value]

@@ -7,7 +7,6 @@ import xarray as xr
 import cepkit as cep
 from cepkit.dataset import VARIABLES, Scaling
 from cepkit.forecast import futures
-from cepkit.scores import rescale
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +77,12 @@ def test_by_lead_time_averages_to_the_score(truth, scaling, future):
     np.testing.assert_allclose(by.mse_published.mean("lead_time"), whole.mse_published)
 
 
-def test_a_series_that_never_changes_becomes_zero():
-    series = xr.DataArray(np.full((2, 3), 7.0), dims=("start", "lead_time"))
-    assert (rescale(series) == 0).all()
+def test_a_series_that_never_changes_becomes_zero(truth, future):
+    """Against a truth in [-1, 1], a constant forecast has the error of 0, whatever the constant is."""
+    flat = cep.score({"m": xr.full_like(future, 7.0)}, truth).mse_published
+    low, high = (f(future.Vm[0].values) for f in (np.min, np.max))
+    scaled = 2 * (future.Vm[0].values - low) / (high - low) - 1
+    np.testing.assert_allclose(flat.sel(variable="Vm", model="m")[0], np.mean(scaled**2))
 
 
 def test_models_from_different_starts_are_refused(truth, future):

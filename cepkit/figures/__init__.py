@@ -46,6 +46,7 @@ MODELS = {
 }
 #: A perceptually uniform map for each kind of quantity.
 MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time": "cividis", "error": "inferno"}
+VERSION = "1"  # bump it when pictures are meant to change, so that chapters run again
 WIDTH = 7.0  # inches: the text column
 _profile = None
 

@@ -111,7 +111,10 @@ def _folder(name, run):
             f"no {plain} is kept with the book, only {', '.join(kept()) or 'nothing'}; "
             f"fit one: cepkit.surrogates.make({plain!r}).fit(trajectory)"
         )
-    raise ValueError(f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)}")
+    raise ValueError(
+        f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)} (what has weights for "
+        "a track, such as paced-esn, comes with the repository and not with an installed package)"
+    )
 
 
 # ---- what is kept with the book ----------------------------------------------------------------

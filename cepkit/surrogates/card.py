@@ -47,7 +47,9 @@ def write(folder, card, tensors):
         replace_file(folder / WEIGHTS, data)
         replace_file(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
     except OSError as error:
-        raise ValueError(f"path={str(folder)!r} cannot be written ({error.strerror}); choose a folder that can") from error
+        raise ValueError(
+            f"path={str(folder)!r} cannot be written ({error.strerror}); choose a folder that can"
+        ) from error
 
 
 def sealed(card):

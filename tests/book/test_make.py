@@ -52,7 +52,7 @@ def test_an_unchanged_book_is_kept_and_force_overrides(book, capsys):
     assert list(summary["01-first"]["wrote"]) == ["runs/laptop/w"] and not summary["02-second"]["wrote"]
 
 
-def test_what_changed_runs_again_and_nothing_else(book, capsys):
+def test_what_changed_runs_again_and_nothing_else(book, capsys, monkeypatch):
     run(book, capsys)
     write_chapter(book.BOOK / "02-second.ipynb", 'profile = "laptop"', "print(profile, 2)")
     assert run(book, capsys) == [2]
@@ -66,6 +66,8 @@ def test_what_changed_runs_again_and_nothing_else(book, capsys):
     (book.DATA / "runs" / "laptop" / "w").unlink()
     assert run(book, capsys) == [1], "the weights were gone, and came back as they were"
     (book.ROOT / "cepkit" / "code.py").write_text("one = 2\n")
+    assert run(book, capsys) == [], "words may be mended freely"
+    monkeypatch.setitem(book.VERSIONS, "figures", "next")
     assert run(book, capsys) == [1, 2]
 
 
