@@ -1,0 +1,92 @@
+"""Curves: time courses, truth and forecasts, error against lead time."""
+
+import xarray as xr
+
+from cepkit.figures.style import VARIABLES, done, drawn, label_of, look, new
+
+
+def _legend_above(fig, ax):
+    """One legend for all panels, from the lines of one of them."""
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+
+def traces(panels, columns=2, height=1.9, x="time", **kwargs):
+    """Time courses, one panel for each entry.
+
+    Parameters
+    ----------
+    panels : xr.Dataset, or dict of str to (xr.DataArray or dict of str to xr.DataArray)
+        Each DataArray has the one dim ``x``.  A dict inside names several lines of a panel; names of models and
+        variables get their own colour.
+    """
+    if isinstance(panels, xr.Dataset):
+        panels = {name: panels[name] for name in panels.data_vars}
+    columns = min(columns, len(panels))
+    fig, axes = new(-(-len(panels) // columns), columns, height=height, sharex=True, **kwargs)
+    for ax in axes.ravel()[len(panels) :]:
+        ax.axis("off")
+    for ax, (title, lines) in zip(axes.ravel(), panels.items(), strict=False):
+        many = isinstance(lines, dict)
+        for key, field in (lines if many else {title: lines}).items():
+            ax.plot(field[x], drawn(field), **look(key if many or key in VARIABLES else field.name))
+        ax.set(ylabel=label_of(field), title=None if title in VARIABLES else title)
+        if many and len(lines) > 1:
+            ax.legend()
+    for ax in axes.ravel()[len(panels) - columns : len(panels)]:
+        ax.set_xlabel(label_of(field[x], x))
+        ax.tick_params(labelbottom=True)
+    return done(fig)
+
+
+def compare_traces(columns, variables=("Vm",), x="lead_time"):
+    """Truth and forecasts at single nodes (the paper's Figures 2 and 3): a row a variable, a column a case.
+
+    Parameters
+    ----------
+    columns : dict of str to dict of str to xr.Dataset
+        Title of a column (a node, a start) -> model name -> series with the one dim ``x``.
+    """
+    fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
+    for column, (title, models) in zip(axes.T, columns.items(), strict=True):
+        for ax, name in zip(column, variables, strict=True):
+            for key, series in models.items():
+                ax.plot(series[x], drawn(series[name]), **look(key))
+            if ax in axes[:, 0]:
+                ax.set_ylabel(label_of(series[name]))
+        column[0].set_title(title)
+        column[-1].set_xlabel(label_of(series[x], x))
+    _legend_above(fig, axes[0, 0])
+    return done(fig)
+
+
+def error_by_lead(errors, reference=1.0, x="lead_time"):
+    """Error against lead time for each model, a panel a variable; the band holds the middle half of the starts.
+
+    Parameters
+    ----------
+    errors : xr.DataArray
+        Dims (model, variable, start, ``x``), as ``score(..., by_lead_time=True)`` gives it; start is optional.
+    reference : float or None
+        A horizontal line: for z-scores, 1 is the error of forecasting the mean.
+    """
+    names = [str(v) for v in errors["variable"].values]
+    fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)
+    for ax, name in zip(axes.ravel(), names, strict=False):
+        for k, model in enumerate(errors["model"].values):
+            series = errors.sel(model=model, variable=name)
+            looks = {"color": f"C{k}", **look(str(model))}
+            if "start" in series.dims:
+                low, middle, high = series.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", x)
+                ax.fill_between(series[x], low, high, color=looks["color"], alpha=0.2, linewidth=0)
+                series = middle
+            ax.plot(series[x], series, **looks)
+        if reference is not None:
+            ax.axhline(reference, color="#888888", linewidth=0.8)
+        ax.set(yscale="log", title=VARIABLES.get(name, (name,))[0])
+    for ax in axes[-1]:
+        ax.set_xlabel(label_of(errors[x], x))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(errors.attrs.get("long_name", str(errors.name or "error")))
+    _legend_above(fig, axes[0, 0])
+    return done(fig)

@@ -1,0 +1,180 @@
+"""Maps of a sheet: one, several on one scale, and films."""
+
+import base64
+import html
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import HTML
+from PIL import Image
+
+from cepkit.figures.style import MAPS, WIDTH, done, drawn, label_of, look, new
+
+
+def _edges(field):
+    """Extent of an image whose pixels are centred on the nodes [mm]."""
+    x, y = field["x"].values, field["y"].values
+    dx, dy = (np.diff(v).mean() / 2 if v.size > 1 else 0.5 for v in (x, y))
+    return x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy
+
+
+def _bare(ax, label=""):
+    """Nothing around a map but a label on its left."""
+    ax.set(xticks=[], yticks=[], xlabel="", ylabel=label)
+    ax.yaxis.label.set_fontsize(8)
+    ax.spines[:].set_visible(False)
+
+
+def _range(fields):
+    """Smallest and largest drawn value of several fields."""
+    return min(drawn(f).min() for f in fields), max(drawn(f).max() for f in fields)
+
+
+def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
+    """Draw a field on (y, x) [mm] into given axes, with contour lines at the levels ``contours``.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+    """
+    field = field.transpose("y", "x")
+    values = drawn(field)
+    cmap = cmap or MAPS.get(field.name, "viridis")
+    image = ax.imshow(values, cmap=cmap, vmin=vmin, vmax=vmax, extent=_edges(field))
+    if contours is not None:
+        lines = ax.contour(field["x"], field["y"], values, levels=contours, colors="white", linewidths=0.8)
+        ax.clabel(lines, fontsize=6)
+    ax.grid(False)
+    ax.set(xlabel="x [mm]", ylabel="y [mm]", title=title)
+    return image
+
+
+def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, width=3.6):
+    """One field on (y, x) with its colour bar; see :func:`draw_map`."""
+    fig, axes = new(height=width * 0.8, width=width)
+    image = draw_map(axes[0, 0], field, title, cmap, vmin, vmax, contours)
+    fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
+    return done(fig)
+
+
+def activation_map(when, step=2.0, title="activation time", width=3.6):
+    """Activation times with an isochrone every ``step`` ms.
+
+    Parameters
+    ----------
+    when : xr.DataArray or dict of str to xr.DataArray
+        Activation time [ms], dims (y, x); a dict gives maps side by side on one scale.
+    """
+    maps = when if isinstance(when, dict) else {title: when}
+    vmax = max(float(m.max()) for m in maps.values())
+    many = len(maps) > 1
+    height = 5.8 / max(2, len(maps)) + 0.2 * many
+    fig, axes = new(1, len(maps), height=height, width=WIDTH if many else width, sharey=True)
+    for ax, (name, field) in zip(axes[0], maps.items(), strict=True):
+        image = draw_map(ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
+        ax.label_outer()
+    fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
+    return done(fig)
+
+
+def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
+    """Frames of one or more fields on one colour scale, a row for each field.
+
+    Parameters
+    ----------
+    rows : dict of str to xr.DataArray
+        Label -> field with dims (``time``, y, x); they share the variable and the grid.
+    times : sequence of float
+        [ms]; with more than ``columns`` of them the rows are repeated below.
+    """
+    times = np.asarray(times, float)
+    fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
+    first = next(iter(fields.values()))
+    low, high = _range(fields.values())
+    low, high = low if vmin is None else vmin, high if vmax is None else vmax
+    blocks = -(-len(times) // columns)
+    fig, axes = new(blocks * len(rows), min(columns, len(times)), height=WIDTH / (columns + 1) * 1.1)
+    for ax in axes.ravel()[len(rows) * len(times) :]:
+        ax.axis("off")
+    for k, t in enumerate(times):
+        block, column = divmod(k, columns)
+        for r, (label, field) in enumerate(fields.items()):
+            ax = axes[block * len(rows) + r, column]
+            image = draw_map(ax, field.isel({time: k}), None if r else f"{t:g} ms", MAPS.get(first.name), low, high)
+            ax.title.set_fontsize(8)
+            _bare(ax, "" if column else label)
+    many = len(axes) > 1
+    fig.colorbar(image, ax=axes, label=label_of(first), shrink=0.8 if many else 1.0, aspect=30 if many else 15)
+    return done(fig)
+
+
+def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
+    """Frames of the truth above those of the forecasts, on the scale of the truth (the paper's Figure 4).
+
+    Parameters
+    ----------
+    truth : xr.DataArray
+        One variable, dims (``time``, y, x).
+    forecasts : dict of str to xr.DataArray
+        Model name -> the same.
+    times : sequence of float
+        [ms]
+    """
+    named = {look(key)["label"]: field for key, field in {"truth": truth, **forecasts}.items()}
+    return sheets(named, times, columns, *_range([truth]), time)
+
+
+def film(fields, times, alt, still, x="time", rate=20):
+    """Several fields side by side in one looping animation, with a still for paper and for those who want no motion.
+
+    Parameters
+    ----------
+    fields : xr.DataArray or dict of str to xr.DataArray
+        Dims (``x``, y, x) of one variable on one grid; names of models get their label.
+    times : sequence of float
+        The frames [ms].
+    alt : str
+        What is to be seen, for those who do not see it.
+    still : float
+        The frame [ms] that stands for the film.
+    rate : float
+        Frames a second.
+
+    Returns
+    -------
+    IPython.display.HTML
+        About 2 kB a frame.
+    """
+    named = fields if isinstance(fields, dict) else {"": fields}
+    shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
+    low, high = _range(shown)
+    fig, axes = new(1, len(shown), height=2.9, width=0.4 + 2.7 * len(shown))
+    images = []
+    for ax, name, field in zip(axes[0], named, shown, strict=True):
+        images.append(draw_map(ax, field[0], look(name)["label"], vmin=low, vmax=high))
+        _bare(ax)
+    fig.colorbar(images[-1], ax=axes, label=label_of(shown[0]), shrink=0.9)
+    clock = axes[0, 0].text(0, -0.03, "0000 ms", transform=axes[0, 0].transAxes, va="top", family="DejaVu Sans Mono")
+    fig.set_dpi(110)
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # from here on nothing moves but the wave
+
+    def frame(k):
+        for image, field in zip(images, shown, strict=True):
+            image.set_data(drawn(field[k]))
+        clock.set_text(f"{times[k]:4.0f} ms")
+        fig.canvas.draw()
+        return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3].copy())
+
+    moving, fixed = io.BytesIO(), io.BytesIO()
+    first, *others = map(frame, range(len(times)))
+    first.save(moving, "WEBP", save_all=True, append_images=others, duration=round(1000 / rate), loop=0, quality=70)
+    frame(int(np.abs(np.asarray(times, float) - still).argmin())).save(fixed, "PNG", optimize=True)
+    plt.close(fig)
+    webp, png = (base64.b64encode(data.getvalue()).decode() for data in (moving, fixed))
+    return HTML(
+        f'<picture class="cep-film"><source media="print, (prefers-reduced-motion: reduce)" '
+        f'srcset="data:image/png;base64,{png}"><img src="data:image/webp;base64,{webp}" '
+        f'width="{first.width}" height="{first.height}" alt="{html.escape(alt)}"></picture>'
+    )

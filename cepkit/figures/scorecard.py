@@ -1,0 +1,144 @@
+"""The benchmark's standard pictures: free runs, the scorecard, accuracy against cost."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from cepkit.fields import THRESHOLD
+from cepkit.figures.style import MAPS, VARIABLES, WIDTH, done, look, new
+from cepkit.measure import activation_time
+
+
+def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
+    """Free runs beside the truth: the potential at two nodes, and one activation map of each.
+
+    Parameters
+    ----------
+    truth : xr.Dataset
+        Dims (start, lead_time, y, x).
+    forecasts : dict of str to xr.Dataset
+        Model name -> the same.
+    start : int
+        Which start.
+    nodes : sequence of (int, int)
+        Row and column; on a sheet of one node both are that node.
+    beat : float, optional
+        Lead time [ms] from which the next wave is mapped; default: just before the last wave of the truth.
+    """
+    rows = {name: field.isel(start=start) for name, field in {"truth": truth, **forecasts}.items()}
+    shape = truth.sizes["y"], truth.sizes["x"]
+    nodes = [tuple(min(k, n - 1) for k, n in zip(node, shape, strict=True)) for node in nodes]
+    nodes = list(dict.fromkeys(nodes))
+    upper_height, has_maps = 1.7 * len(nodes), min(shape) > 1
+    fig = plt.figure(figsize=(WIDTH, upper_height + (1.9 if has_maps else 0.3)), layout="constrained")
+    upper, lower = fig.subfigures(2, 1, height_ratios=[upper_height, 1.9]) if has_maps else (fig, None)
+    axes = np.atleast_1d(upper.subplots(len(nodes), 1, sharex=True))
+    for ax, (row, column) in zip(axes, nodes, strict=True):
+        for name, field in rows.items():
+            ax.plot(truth.lead_time.values, field.Vm.isel(y=row, x=column), **look(name))
+        ax.set(ylabel="$V_m$ [mV]", title=f"node ({row}, {column})", ylim=(-100, 60))
+    axes[-1].set_xlabel("lead time [ms]")
+    axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.15))
+    if has_maps:
+        _wave_maps(lower, rows, _last_rest(rows["truth"].Vm) if beat is None else beat)
+    return done(fig)
+
+
+def _last_rest(Vm, crossing=60.0):
+    """The last lead time at which the whole sheet rests before a wave that has time to cross it [ms]."""
+    t, rests = Vm.lead_time.values, (Vm.max(("y", "x")) < THRESHOLD).values
+    before = t[:-1][rests[:-1] & ~rests[1:]]
+    before = before[before < t[-1] - crossing]
+    return before[-1] if len(before) else t[-1] - 700
+
+
+def _wave_maps(figure, rows, since):
+    """When each node is next activated after a lead time, on one scale."""
+    waves = {name: field.Vm.sel(lead_time=slice(since, None)) for name, field in rows.items()}
+    maps = {name: activation_time(Vm.rename(lead_time="time")) for name, Vm in waves.items()}
+    zero = float(maps["truth"].min())
+    top = float(maps["truth"].max()) - zero
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    for ax, (name, when) in zip(axes, maps.items(), strict=True):
+        image = ax.imshow(when - zero, cmap=MAPS["time"], vmin=0, vmax=top if np.isfinite(top) and top > 0 else 25)
+        ax.set(title=look(name)["label"], xticks=[], yticks=[])
+        ax.title.set_fontsize(7)
+        ax.grid(False)
+    figure.colorbar(image, ax=list(axes), label="activated [ms]", shrink=0.8)
+
+
+def pivot(table, metric="z_mse", variable="Vm"):
+    """One metric of a scorecard as a table of models by tests, both in the order of the scorecard."""
+    part = table[(table.metric == metric) & (table.variable == variable) & ~table.test.isin(["cost", "all"])]
+    return part.pivot(index="model", columns="test", values="value").loc[part.model.unique(), part.test.unique()]
+
+
+def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
+    """Every model on every test, one panel a variable: the darker, the smaller the error.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of (model, test, variable, metric, value), as :func:`cepkit.bench.kept_scorecard` gives them.
+    """
+    fig, axes = new(1, len(variables), height=4.6, sharey=True)
+    for ax, variable in zip(axes[0], variables, strict=True):
+        part = pivot(table, metric, variable)
+        values = np.log10(np.clip(part.values.astype(float), 1e-7, 1e2))
+        image = ax.imshow(values, cmap="viridis", vmin=-4, vmax=0.5, aspect="auto", origin="upper")
+        ax.set_xticks(range(part.shape[1]), part.columns, rotation=90, fontsize=6)
+        ax.set_yticks(range(part.shape[0]), [look(m)["label"] for m in part.index], fontsize=6)
+        ax.set_title(VARIABLES.get(variable, (variable,))[0])
+        ax.grid(False)
+    fig.colorbar(image, ax=axes, label=f"log10 {metric}", shrink=0.6)
+    return done(fig)
+
+
+def accuracy_and_cost(rows, curve, error="error", cost="beat"):
+    """Error of each model over the time that one beat takes, with the solver's own curve drawn in.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Index: models; columns ``error`` and ``cost`` [ms].
+    curve : pandas.DataFrame
+        The same for the solver; the index says its setting.
+    """
+    fig, axes = new(height=4.6, width=WIDTH)
+    ax = axes[0, 0]
+    curve = curve.sort_values(cost)
+    ax.loglog(curve[cost], curve[error], "-o", color="#000000", markersize=4, zorder=3)
+    points = [(row[cost], row[error], setting) for setting, row in curve.iterrows()]
+    for name, row in rows.iterrows():
+        looks = look(name)
+        ax.loglog(row[cost], row[error], "s", color=looks.get("color", "#0072B2"))
+        points.append((row[cost], row[error], looks["label"]))
+    ax.set(xlabel="time of one beat [ms]", ylabel="z-MSE of $V_m$")
+    ax.margins(x=0.2)
+    fig.canvas.draw()
+    _label(ax, points)
+    return done(fig)
+
+
+def _overlap(a, b):
+    """Whether two boxes (left, bottom, right, top) share more than an edge."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _label(ax, points, size=7):
+    """Write a label beside each point (x, y, label), each in the free place nearest to it."""
+    unit = ax.figure.dpi / 72  # pixels a typographic point
+    at = ax.transData.transform([(x, y) for x, y, _ in points]) / unit
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    # On the right before the left, and the lower the shift the better.
+    places = sorted(((left, dy) for left in (False, True) for dy in range(-60, 61, 3)), key=lambda p: abs(p[1]) + p[0])
+    for (x, y), (x0, y0, label) in zip(at, points, strict=True):
+        width = 0.6 * size * len(label)
+        for left, dy in places:
+            dx = -5 - width if left else 5
+            box = (x + dx, y + dy - size / 2, x + dx + width, y + dy + size / 2)
+            if not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#888888"} if abs(dy) > 6 else None
+        ax.annotate(label, (x0, y0), xytext=(dx, dy), textcoords="offset points", fontsize=size, va="center",
+                    arrowprops=line)  # fmt: skip
