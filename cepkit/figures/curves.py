@@ -3,12 +3,7 @@
 import xarray as xr
 
 from cepkit.figures.style import VARIABLES, done, drawn, label_of, look, new
-
-
-def _legend_above(fig, ax):
-    """One legend for all panels, from the lines of one of them."""
-    handles, labels = ax.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+ABOVE = {"loc": "outside upper center", "ncols": 99}  # a legend for all panels, in one line
 
 
 def traces(panels, columns=2, height=1.9, x="time", **kwargs):
@@ -45,7 +40,7 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
     Parameters
     ----------
     columns : dict of str to dict of str to xr.Dataset
-        Title of a column (a node, a start) -> model name -> series with the one dim ``x``.
+        Title of a column (a node, a start) -> model -> series with the one dim ``x``.
     """
     fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
     for column, (title, models) in zip(axes.T, columns.items(), strict=True):
@@ -56,7 +51,7 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
                 ax.set_ylabel(label_of(series[name]))
         column[0].set_title(title)
         column[-1].set_xlabel(label_of(series[x], x))
-    _legend_above(fig, axes[0, 0])
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), **ABOVE)
     return done(fig)
 
 
@@ -88,5 +83,5 @@ def error_by_lead(errors, reference=1.0, x="lead_time"):
         ax.set_xlabel(label_of(errors[x], x))
     for ax in axes[:, 0]:
         ax.set_ylabel(errors.attrs.get("long_name", str(errors.name or "error")))
-    _legend_above(fig, axes[0, 0])
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), **ABOVE)
     return done(fig)

@@ -32,12 +32,7 @@ def _range(fields):
 
 
 def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
-    """Draw a field on (y, x) [mm] into given axes, with contour lines at the levels ``contours``.
-
-    Returns
-    -------
-    matplotlib.image.AxesImage
-    """
+    """Draw a field on (y, x) [mm] into axes, with lines at the levels ``contours``; hand back the image."""
     field = field.transpose("y", "x")
     values = drawn(field)
     cmap = cmap or MAPS.get(field.name, "viridis")
@@ -59,18 +54,11 @@ def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, wid
 
 
 def activation_map(when, step=2.0, title="activation time", width=3.6):
-    """Activation times with an isochrone every ``step`` ms.
-
-    Parameters
-    ----------
-    when : xr.DataArray or dict of str to xr.DataArray
-        Activation time [ms], dims (y, x); a dict gives maps side by side on one scale.
-    """
+    """Activation times [ms] on (y, x) with an isochrone every ``step`` ms; a dict is drawn side by side on one scale."""
     maps = when if isinstance(when, dict) else {title: when}
     vmax = max(float(m.max()) for m in maps.values())
-    many = len(maps) > 1
-    height = 5.8 / max(2, len(maps)) + 0.2 * many
-    fig, axes = new(1, len(maps), height=height, width=WIDTH if many else width, sharey=True)
+    height, width = (5.8 / len(maps) + 0.2, WIDTH) if len(maps) > 1 else (2.9, width)
+    fig, axes = new(1, len(maps), height=height, width=width, sharey=True)
     for ax, (name, field) in zip(axes[0], maps.items(), strict=True):
         image = draw_map(ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
         ax.label_outer()
@@ -79,48 +67,39 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
 
 
 def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
-    """Frames of one or more fields on one colour scale, a row for each field.
+    """Frames at ``times`` [ms] of one or more fields on one colour scale, a row for each field.
 
     Parameters
     ----------
     rows : dict of str to xr.DataArray
         Label -> field with dims (``time``, y, x); they share the variable and the grid.
-    times : sequence of float
-        [ms]; with more than ``columns`` of them the rows are repeated below.
+    columns : int
+        Frames in a row; what is left goes on below.
     """
     times = np.asarray(times, float)
     fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
     first = next(iter(fields.values()))
     low, high = _range(fields.values())
     low, high = low if vmin is None else vmin, high if vmax is None else vmax
+    cmap = MAPS.get(first.name, "viridis")
     blocks = -(-len(times) // columns)
     fig, axes = new(blocks * len(rows), min(columns, len(times)), height=WIDTH / (columns + 1) * 1.1)
-    for ax in axes.ravel()[len(rows) * len(times) :]:
-        ax.axis("off")
     for k, t in enumerate(times):
         block, column = divmod(k, columns)
         for r, (label, field) in enumerate(fields.items()):
             ax = axes[block * len(rows) + r, column]
-            image = draw_map(ax, field.isel({time: k}), None if r else f"{t:g} ms", MAPS.get(first.name), low, high)
+            image = draw_map(ax, field.isel({time: k}), None if r else f"{t:g} ms", cmap, low, high)
             ax.title.set_fontsize(8)
             _bare(ax, "" if column else label)
+    for ax in axes[-len(rows) :, column + 1 :].flat:
+        ax.axis("off")
     many = len(axes) > 1
     fig.colorbar(image, ax=axes, label=label_of(first), shrink=0.8 if many else 1.0, aspect=30 if many else 15)
     return done(fig)
 
 
 def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
-    """Frames of the truth above those of the forecasts, on the scale of the truth (the paper's Figure 4).
-
-    Parameters
-    ----------
-    truth : xr.DataArray
-        One variable, dims (``time``, y, x).
-    forecasts : dict of str to xr.DataArray
-        Model name -> the same.
-    times : sequence of float
-        [ms]
-    """
+    """Frames of the truth above those of each model's forecast, on the scale of the truth (the paper's Figure 4)."""
     named = {look(key)["label"]: field for key, field in {"truth": truth, **forecasts}.items()}
     return sheets(named, times, columns, *_range([truth]), time)
 
@@ -132,19 +111,12 @@ def film(fields, times, alt, still, x="time", rate=20):
     ----------
     fields : xr.DataArray or dict of str to xr.DataArray
         Dims (``x``, y, x) of one variable on one grid; names of models get their label.
-    times : sequence of float
-        The frames [ms].
+    times, still : sequence of float, float
+        The frames, and the one that stands for the film [ms].
     alt : str
         What is to be seen, for those who do not see it.
-    still : float
-        The frame [ms] that stands for the film.
     rate : float
-        Frames a second.
-
-    Returns
-    -------
-    IPython.display.HTML
-        About 2 kB a frame.
+        Frames a second, of about 2 kB each.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]

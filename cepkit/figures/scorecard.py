@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.transforms import Bbox
 
 from cepkit.fields import THRESHOLD
 from cepkit.figures.style import MAPS, VARIABLES, WIDTH, done, look, new
@@ -9,18 +10,12 @@ from cepkit.measure import activation_time
 
 
 def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
-    """Free runs beside the truth: the potential at two nodes, and one activation map of each.
+    """Free runs (start, lead_time, y, x) beside the truth: the potential at some nodes, and one activation map of each.
 
     Parameters
     ----------
-    truth : xr.Dataset
-        Dims (start, lead_time, y, x).
-    forecasts : dict of str to xr.Dataset
-        Model name -> the same.
-    start : int
-        Which start.
     nodes : sequence of (int, int)
-        Row and column; on a sheet of one node both are that node.
+        Row and column; what lies beyond the sheet stands for its last row or column.
     beat : float, optional
         Lead time [ms] from which the next wave is mapped; default: just before the last wave of the truth.
     """
@@ -57,9 +52,10 @@ def _wave_maps(figure, rows, since):
     maps = {name: activation_time(Vm.rename(lead_time="time")) for name, Vm in waves.items()}
     zero = float(maps["truth"].min())
     top = float(maps["truth"].max()) - zero
+    top = top if np.isfinite(top) and top > 0 else 25
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for ax, (name, when) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(when - zero, cmap=MAPS["time"], vmin=0, vmax=top if np.isfinite(top) and top > 0 else 25)
+        image = ax.imshow(when - zero, cmap=MAPS["time"], vmin=0, vmax=top)
         ax.set(title=look(name)["label"], xticks=[], yticks=[])
         ax.title.set_fontsize(7)
         ax.grid(False)
@@ -73,13 +69,7 @@ def pivot(table, metric="z_mse", variable="Vm"):
 
 
 def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
-    """Every model on every test, one panel a variable: the darker, the smaller the error.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Rows of (model, test, variable, metric, value), as :func:`cepkit.bench.kept_scorecard` gives them.
-    """
+    """Every model on every test, one panel a variable: the darker, the smaller the error."""
     fig, axes = new(1, len(variables), height=4.6, sharey=True)
     for ax, variable in zip(axes[0], variables, strict=True):
         part = pivot(table, metric, variable)
@@ -94,15 +84,7 @@ def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
 
 
 def accuracy_and_cost(rows, curve, error="error", cost="beat"):
-    """Error of each model over the time that one beat takes, with the solver's own curve drawn in.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Index: models; columns ``error`` and ``cost`` [ms].
-    curve : pandas.DataFrame
-        The same for the solver; the index says its setting.
-    """
+    """Error of each model (index of ``rows``) over the time of one beat [ms]; ``curve`` is the solver's, by setting."""
     fig, axes = new(height=4.6, width=WIDTH)
     ax = axes[0, 0]
     curve = curve.sort_values(cost)
@@ -119,24 +101,19 @@ def accuracy_and_cost(rows, curve, error="error", cost="beat"):
     return done(fig)
 
 
-def _overlap(a, b):
-    """Whether two boxes (left, bottom, right, top) share more than an edge."""
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
 def _label(ax, points, size=7):
     """Write a label beside each point (x, y, label), each in the free place nearest to it."""
     unit = ax.figure.dpi / 72  # pixels a typographic point
     at = ax.transData.transform([(x, y) for x, y, _ in points]) / unit
-    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    taken = [Bbox.from_extents(x - 3, y - 3, x + 3, y + 3) for x, y in at]
     # On the right before the left, and the lower the shift the better.
     places = sorted(((left, dy) for left in (False, True) for dy in range(-60, 61, 3)), key=lambda p: abs(p[1]) + p[0])
     for (x, y), (x0, y0, label) in zip(at, points, strict=True):
         width = 0.6 * size * len(label)
         for left, dy in places:
             dx = -5 - width if left else 5
-            box = (x + dx, y + dy - size / 2, x + dx + width, y + dy + size / 2)
-            if not any(_overlap(box, other) for other in taken):
+            box = Bbox.from_bounds(x + dx, y + dy - size / 2, width, size)
+            if not box.count_overlaps(taken):
                 break
         taken.append(box)
         line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#888888"} if abs(dy) > 6 else None

@@ -15,7 +15,6 @@ VARIABLES = {name: (v.label, v.drawn_units, v.factor, v.colour) for name, v in T
 #: A perceptually uniform map for each kind of quantity.
 MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time": "cividis", "error": "inferno"}
 WIDTH = 7.0  # inches: the text column
-TRUTH = ("golden standard", "#000000", "-")
 _corner = SimpleNamespace(profile=None)  # what is named in the corner of every figure
 
 
@@ -26,7 +25,7 @@ class _Models(Mapping):
     def __getitem__(self, name):
         if not name:  # a field without a name is no model
             raise KeyError(name)
-        return TRUTH if name == "truth" else cepkit.surrogates.everyone()[name].look
+        return ("golden standard", "#000000", "-") if name == "truth" else cepkit.surrogates.everyone()[name].look
 
     def __iter__(self):
         return iter(["truth", *cepkit.surrogates.everyone()])
@@ -70,8 +69,7 @@ def label_of(field, name=None):
     name = name or field.name
     if name in VARIABLES:
         return "{} [{}]".format(*VARIABLES[name][:2])
-    text, unit = field.attrs.get("long_name", name or ""), field.attrs.get("units")
-    text = str(text).replace("_", " ")
+    text, unit = str(field.attrs.get("long_name", name or "")).replace("_", " "), field.attrs.get("units")
     return f"{text} [{unit}]" if unit else text
 
 
