@@ -1,8 +1,4 @@
-"""Every plot of the book: one typeface, one colour for each variable and each model, units on every axis.
-
-Functions take labelled data and hand back a closed :class:`matplotlib.figure.Figure`, so that a notebook shows it
-once, as the value of its cell.
-"""
+"""Every plot of the book: labelled data in, a closed figure out, which a notebook shows once, as the value of its cell."""
 
 from cepkit.figures.curves import compare_traces, error_by_lead, traces
 from cepkit.figures.maps import activation_map, draw_map, film, forecast_frames, sheet, sheets

@@ -1,5 +1,6 @@
 """Curves: time courses, truth and forecasts, error against lead time."""
 
+import matplotlib.pyplot as plt
 import xarray as xr
 
 from cepkit.figures.style import VARIABLES, done, drawn, label_of, look, new
@@ -7,13 +8,10 @@ ABOVE = {"loc": "outside upper center", "ncols": 99}  # a legend for all panels,
 
 
 def traces(panels, columns=2, height=1.9, x="time", **kwargs):
-    """Time courses, one panel for each entry.
+    """Time courses, one panel for each entry of a Dataset or dict.
 
-    Parameters
-    ----------
-    panels : xr.Dataset, or dict of str to (xr.DataArray or dict of str to xr.DataArray)
-        Each DataArray has the one dim ``x``.  A dict inside names several lines of a panel; names of models and
-        variables get their own colour.
+    Each field has the one dim ``x``.  A dict inside names several lines of a panel; names of models and variables get
+    their own colour.
     """
     if isinstance(panels, xr.Dataset):
         panels = {name: panels[name] for name in panels.data_vars}
@@ -37,10 +35,7 @@ def traces(panels, columns=2, height=1.9, x="time", **kwargs):
 def compare_traces(columns, variables=("Vm",), x="lead_time"):
     """Truth and forecasts at single nodes (the paper's Figures 2 and 3): a row a variable, a column a case.
 
-    Parameters
-    ----------
-    columns : dict of str to dict of str to xr.Dataset
-        Title of a column (a node, a start) -> model -> series with the one dim ``x``.
+    ``columns`` maps a title (a node, a start) to the series of each model, a Dataset with the one dim ``x``.
     """
     fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
     for column, (title, models) in zip(axes.T, columns.items(), strict=True):
@@ -58,12 +53,8 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
 def error_by_lead(errors, reference=1.0, x="lead_time"):
     """Error against lead time for each model, a panel a variable; the band holds the middle half of the starts.
 
-    Parameters
-    ----------
-    errors : xr.DataArray
-        Dims (model, variable, start, ``x``), as ``score(..., by_lead_time=True)`` gives it; start is optional.
-    reference : float or None
-        A horizontal line: for z-scores, 1 is the error of forecasting the mean.
+    ``errors`` has dims (model, variable, ``x``) and may have start, as ``score(..., by_lead_time=True)`` gives it.  A line
+    marks the ``reference``: for z-scores, 1 is the error of forecasting the mean.
     """
     names = [str(v) for v in errors["variable"].values]
     fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)
@@ -79,9 +70,7 @@ def error_by_lead(errors, reference=1.0, x="lead_time"):
         if reference is not None:
             ax.axhline(reference, color="#888888", linewidth=0.8)
         ax.set(yscale="log", title=VARIABLES.get(name, (name,))[0])
-    for ax in axes[-1]:
-        ax.set_xlabel(label_of(errors[x], x))
-    for ax in axes[:, 0]:
-        ax.set_ylabel(errors.attrs.get("long_name", str(errors.name or "error")))
+    plt.setp(axes[-1], xlabel=label_of(errors[x], x))
+    plt.setp(axes[:, 0], ylabel=errors.attrs.get("long_name", str(errors.name or "error")))
     fig.legend(*axes[0, 0].get_legend_handles_labels(), **ABOVE)
     return done(fig)

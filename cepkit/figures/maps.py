@@ -26,11 +26,6 @@ def _bare(ax, label=""):
     ax.spines[:].set_visible(False)
 
 
-def _range(fields):
-    """Smallest and largest drawn value of several fields."""
-    return min(drawn(f).min() for f in fields), max(drawn(f).max() for f in fields)
-
-
 def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
     """Draw a field on (y, x) [mm] into axes, with lines at the levels ``contours``; hand back the image."""
     field = field.transpose("y", "x")
@@ -67,20 +62,18 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
 
 
 def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
-    """Frames at ``times`` [ms] of one or more fields on one colour scale, a row for each field.
+    """Frames at ``times`` [ms] on one colour scale, a row for each field; those beyond ``columns`` follow below.
 
     Parameters
     ----------
     rows : dict of str to xr.DataArray
         Label -> field with dims (``time``, y, x); they share the variable and the grid.
-    columns : int
-        Frames in a row; what is left goes on below.
     """
     times = np.asarray(times, float)
     fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
     first = next(iter(fields.values()))
-    low, high = _range(fields.values())
-    low, high = low if vmin is None else vmin, high if vmax is None else vmax
+    low = min(drawn(f).min() for f in fields.values()) if vmin is None else vmin
+    high = max(drawn(f).max() for f in fields.values()) if vmax is None else vmax
     cmap = MAPS.get(first.name, "viridis")
     blocks = -(-len(times) // columns)
     fig, axes = new(blocks * len(rows), min(columns, len(times)), height=WIDTH / (columns + 1) * 1.1)
@@ -101,26 +94,24 @@ def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
 def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
     """Frames of the truth above those of each model's forecast, on the scale of the truth (the paper's Figure 4)."""
     named = {look(key)["label"]: field for key, field in {"truth": truth, **forecasts}.items()}
-    return sheets(named, times, columns, *_range([truth]), time)
+    return sheets(named, times, columns, drawn(truth).min(), drawn(truth).max(), time)
 
 
 def film(fields, times, alt, still, x="time", rate=20):
-    """Several fields side by side in one looping animation, with a still for paper and for those who want no motion.
+    """A looping film of one field on (``x``, y, x), or of several by label or model, side by side; 2 kB a frame.
 
     Parameters
     ----------
-    fields : xr.DataArray or dict of str to xr.DataArray
-        Dims (``x``, y, x) of one variable on one grid; names of models get their label.
-    times, still : sequence of float, float
-        The frames, and the one that stands for the film [ms].
-    alt : str
+    times, still
+        The frames, and the one [ms] that stands for the film on paper and for those who want no motion.
+    alt
         What is to be seen, for those who do not see it.
-    rate : float
-        Frames a second, of about 2 kB each.
+    rate
+        Frames a second.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
-    low, high = _range(shown)
+    low, high = min(drawn(f).min() for f in shown), max(drawn(f).max() for f in shown)
     fig, axes = new(1, len(shown), height=2.9, width=0.4 + 2.7 * len(shown))
     images = []
     for ax, name, field in zip(axes[0], named, shown, strict=True):

@@ -12,20 +12,15 @@ from cepkit.measure import activation_time
 def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     """Free runs (start, lead_time, y, x) beside the truth: the potential at some nodes, and one activation map of each.
 
-    Parameters
-    ----------
-    nodes : sequence of (int, int)
-        Row and column; what lies beyond the sheet stands for its last row or column.
-    beat : float, optional
-        Lead time [ms] from which the next wave is mapped; default: just before the last wave of the truth.
+    ``nodes`` are (row, column), cut off at the edge of the sheet.  The wave that is mapped is the first from the lead
+    time ``beat`` [ms] on; by default it is the last wave of the truth.
     """
     rows = {name: field.isel(start=start) for name, field in {"truth": truth, **forecasts}.items()}
-    shape = truth.sizes["y"], truth.sizes["x"]
-    nodes = [tuple(min(k, n - 1) for k, n in zip(node, shape, strict=True)) for node in nodes]
-    nodes = list(dict.fromkeys(nodes))
-    upper_height, has_maps = 1.7 * len(nodes), min(shape) > 1
-    fig = plt.figure(figsize=(WIDTH, upper_height + (1.9 if has_maps else 0.3)), layout="constrained")
-    upper, lower = fig.subfigures(2, 1, height_ratios=[upper_height, 1.9]) if has_maps else (fig, None)
+    ny, nx = truth.sizes["y"], truth.sizes["x"]
+    nodes = list(dict.fromkeys((min(row, ny - 1), min(column, nx - 1)) for row, column in nodes))
+    height, has_maps = 1.7 * len(nodes), min(ny, nx) > 1
+    fig = plt.figure(figsize=(WIDTH, height + (1.9 if has_maps else 0.3)), layout="constrained")
+    upper, lower = fig.subfigures(2, 1, height_ratios=[height, 1.9]) if has_maps else (fig, None)
     axes = np.atleast_1d(upper.subplots(len(nodes), 1, sharex=True))
     for ax, (row, column) in zip(axes, nodes, strict=True):
         for name, field in rows.items():
@@ -48,17 +43,15 @@ def _last_rest(Vm, crossing=60.0):
 
 def _wave_maps(figure, rows, since):
     """When each node is next activated after a lead time, on one scale."""
-    waves = {name: field.Vm.sel(lead_time=slice(since, None)) for name, field in rows.items()}
-    maps = {name: activation_time(Vm.rename(lead_time="time")) for name, Vm in waves.items()}
-    zero = float(maps["truth"].min())
-    top = float(maps["truth"].max()) - zero
-    top = top if np.isfinite(top) and top > 0 else 25
+    Vm = {name: field.Vm.rename(lead_time="time").sel(time=slice(since, None)) for name, field in rows.items()}
+    maps = {name: activation_time(field) for name, field in Vm.items()}
+    first, last = float(maps["truth"].min()), float(maps["truth"].max())
+    top = last - first if last > first else 25.0  # where the truth knows no wave
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for ax, (name, when) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(when - zero, cmap=MAPS["time"], vmin=0, vmax=top)
-        ax.set(title=look(name)["label"], xticks=[], yticks=[])
-        ax.title.set_fontsize(7)
-        ax.grid(False)
+        image = ax.imshow(when - first, cmap=MAPS["time"], vmin=0, vmax=top)
+        ax.set_title(look(name)["label"], fontsize=7)
+        ax.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=list(axes), label="activated [ms]", shrink=0.8)
 
 
@@ -85,7 +78,7 @@ def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
 
 def accuracy_and_cost(rows, curve, error="error", cost="beat"):
     """Error of each model (index of ``rows``) over the time of one beat [ms]; ``curve`` is the solver's, by setting."""
-    fig, axes = new(height=4.6, width=WIDTH)
+    fig, axes = new(height=4.6)
     ax = axes[0, 0]
     curve = curve.sort_values(cost)
     ax.loglog(curve[cost], curve[error], "-o", color="#000000", markersize=4, zorder=3)

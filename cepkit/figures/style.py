@@ -19,9 +19,7 @@ _corner = SimpleNamespace(profile=None)  # what is named in the corner of every 
 
 
 class _Models(Mapping):
-    """The looks that the registered classes carry, the truth first."""
-
-    # ``cepkit.surrogates`` is an attribute here, not an import: methods bring PyTorch, and most figures need none.
+    # ``cepkit.surrogates`` is looked up late: it brings PyTorch, and most figures need none of its methods.
     def __getitem__(self, name):
         if not name:  # a field without a name is no model
             raise KeyError(name)
