@@ -1,9 +1,9 @@
 """Curves: time courses, truth and forecasts, error against lead time."""
 
 import matplotlib.pyplot as plt
-import xarray as xr
 
 from cepkit.figures.style import VARIABLES, done, drawn, label_of, look, new
+
 ABOVE = {"loc": "outside upper center", "ncols": 99}  # a legend for all panels, in one line
 
 
@@ -13,8 +13,7 @@ def traces(panels, columns=2, height=1.9, x="time", **kwargs):
     Each field has the one dim ``x``.  A dict inside names several lines of a panel; names of models and variables get
     their own colour.
     """
-    if isinstance(panels, xr.Dataset):
-        panels = {name: panels[name] for name in panels.data_vars}
+    panels = dict(panels)
     columns = min(columns, len(panels))
     fig, axes = new(-(-len(panels) // columns), columns, height=height, sharex=True, **kwargs)
     for ax in axes.ravel()[len(panels) :]:
@@ -53,8 +52,8 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
 def error_by_lead(errors, reference=1.0, x="lead_time"):
     """Error against lead time for each model, a panel a variable; the band holds the middle half of the starts.
 
-    ``errors`` has dims (model, variable, ``x``) and may have start, as ``score(..., by_lead_time=True)`` gives it.  A line
-    marks the ``reference``: for z-scores, 1 is the error of forecasting the mean.
+    ``errors`` has dims (model, variable, ``x``), and start if there are several: ``score(..., by_lead_time=True)``.  A
+    line marks the ``reference``: for z-scores, 1 is the error of forecasting the mean.
     """
     names = [str(v) for v in errors["variable"].values]
     fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)

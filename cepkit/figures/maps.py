@@ -9,31 +9,21 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-from cepkit.figures.style import MAPS, WIDTH, done, drawn, label_of, look, new
+from cepkit.figures.style import WIDTH, done, drawn, label_of, look, new
 
-
-def _edges(field):
-    """Extent of an image whose pixels are centred on the nodes [mm]."""
-    x, y = field["x"].values, field["y"].values
-    dx, dy = (np.diff(v).mean() / 2 if v.size > 1 else 0.5 for v in (x, y))
-    return x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy
-
-
-def _bare(ax, label=""):
-    """Nothing around a map but a label on its left."""
-    ax.set(xticks=[], yticks=[], xlabel="", ylabel=label)
-    ax.yaxis.label.set_fontsize(8)
-    ax.spines[:].set_visible(False)
+#: A perceptually uniform map for each kind of quantity.
+MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time": "cividis", "error": "inferno"}
 
 
 def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
     """Draw a field on (y, x) [mm] into axes, with lines at the levels ``contours``; hand back the image."""
     field = field.transpose("y", "x")
-    values = drawn(field)
-    cmap = cmap or MAPS.get(field.name, "viridis")
-    image = ax.imshow(values, cmap=cmap, vmin=vmin, vmax=vmax, extent=_edges(field))
+    x, y, values = field["x"].values, field["y"].values, drawn(field)
+    dx, dy = (np.diff(v).mean() / 2 if v.size > 1 else 0.5 for v in (x, y))
+    extent = x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy  # pixels are centred on the nodes
+    image = ax.imshow(values, cmap=cmap or MAPS.get(field.name, "viridis"), vmin=vmin, vmax=vmax, extent=extent)
     if contours is not None:
-        lines = ax.contour(field["x"], field["y"], values, levels=contours, colors="white", linewidths=0.8)
+        lines = ax.contour(x, y, values, levels=contours, colors="white", linewidths=0.8)
         ax.clabel(lines, fontsize=6)
     ax.grid(False)
     ax.set(xlabel="x [mm]", ylabel="y [mm]", title=title)
@@ -49,7 +39,7 @@ def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, wid
 
 
 def activation_map(when, step=2.0, title="activation time", width=3.6):
-    """Activation times [ms] on (y, x) with an isochrone every ``step`` ms; a dict is drawn side by side on one scale."""
+    """Activation times [ms] with an isochrone every ``step`` ms; those of a dict side by side on one scale."""
     maps = when if isinstance(when, dict) else {title: when}
     vmax = max(float(m.max()) for m in maps.values())
     height, width = (5.8 / len(maps) + 0.2, WIDTH) if len(maps) > 1 else (2.9, width)
@@ -64,10 +54,7 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
 def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
     """Frames at ``times`` [ms] on one colour scale, a row for each field; those beyond ``columns`` follow below.
 
-    Parameters
-    ----------
-    rows : dict of str to xr.DataArray
-        Label -> field with dims (``time``, y, x); they share the variable and the grid.
+    ``rows`` maps labels to fields on (``time``, y, x) that share the variable and the grid.
     """
     times = np.asarray(times, float)
     fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
@@ -77,15 +64,20 @@ def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
     cmap = MAPS.get(first.name, "viridis")
     blocks = -(-len(times) // columns)
     fig, axes = new(blocks * len(rows), min(columns, len(times)), height=WIDTH / (columns + 1) * 1.1)
+    for ax in axes.flat:
+        ax.axis("off")
     for k, t in enumerate(times):
         block, column = divmod(k, columns)
         for r, (label, field) in enumerate(fields.items()):
             ax = axes[block * len(rows) + r, column]
-            image = draw_map(ax, field.isel({time: k}), None if r else f"{t:g} ms", cmap, low, high)
-            ax.title.set_fontsize(8)
-            _bare(ax, "" if column else label)
-    for ax in axes[-len(rows) :, column + 1 :].flat:
-        ax.axis("off")
+            image = draw_map(ax, field.isel({time: k}), cmap=cmap, vmin=low, vmax=high)
+            if r == 0:
+                ax.set_title(f"{t:g} ms", fontsize=8)
+            if column == 0:
+                ax.axis("on")
+                ax.set(xticks=[], yticks=[], xlabel="")
+                ax.set_ylabel(label, fontsize=8)
+                ax.spines[:].set_visible(False)
     many = len(axes) > 1
     fig.colorbar(image, ax=axes, label=label_of(first), shrink=0.8 if many else 1.0, aspect=30 if many else 15)
     return done(fig)
@@ -100,14 +92,8 @@ def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
 def film(fields, times, alt, still, x="time", rate=20):
     """A looping film of one field on (``x``, y, x), or of several by label or model, side by side; 2 kB a frame.
 
-    Parameters
-    ----------
-    times, still
-        The frames, and the one [ms] that stands for the film on paper and for those who want no motion.
-    alt
-        What is to be seen, for those who do not see it.
-    rate
-        Frames a second.
+    It shows the ``times`` [ms], ``rate`` frames a second; on paper, and for those who want no motion, only ``still``
+    [ms].  ``alt`` says what is to be seen, for those who do not see it.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
@@ -116,7 +102,7 @@ def film(fields, times, alt, still, x="time", rate=20):
     images = []
     for ax, name, field in zip(axes[0], named, shown, strict=True):
         images.append(draw_map(ax, field[0], look(name)["label"], vmin=low, vmax=high))
-        _bare(ax)
+        ax.axis("off")
     fig.colorbar(images[-1], ax=axes, label=label_of(shown[0]), shrink=0.9)
     clock = axes[0, 0].text(0, -0.03, "0000 ms", transform=axes[0, 0].transAxes, va="top", family="DejaVu Sans Mono")
     fig.set_dpi(110)

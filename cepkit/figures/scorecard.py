@@ -5,7 +5,8 @@ import numpy as np
 from matplotlib.transforms import Bbox
 
 from cepkit.fields import THRESHOLD
-from cepkit.figures.style import MAPS, VARIABLES, WIDTH, done, look, new
+from cepkit.figures.maps import MAPS
+from cepkit.figures.style import VARIABLES, WIDTH, done, look, new
 from cepkit.measure import activation_time
 
 

@@ -12,8 +12,6 @@ from cepkit.fields import TABLE
 VERSION = "1"  # bump when pictures are meant to change, so that chapters run again
 #: What is drawn for each variable: label, unit, factor from stored to drawn unit, colour (Okabe and Ito's).
 VARIABLES = {name: (v.label, v.drawn_units, v.factor, v.colour) for name, v in TABLE.items()}
-#: A perceptually uniform map for each kind of quantity.
-MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time": "cividis", "error": "inferno"}
 WIDTH = 7.0  # inches: the text column
 _corner = SimpleNamespace(profile=None)  # what is named in the corner of every figure
 
