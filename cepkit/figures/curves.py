@@ -8,11 +8,7 @@ ABOVE = {"loc": "outside upper center", "ncols": 99}  # a legend for all panels,
 
 
 def traces(panels, columns=2, height=1.9, x="time", **kwargs):
-    """Time courses, one panel for each entry of a Dataset or dict.
-
-    Each field has the one dim ``x``.  A dict inside names several lines of a panel; names of models and variables get
-    their own colour.
-    """
+    """Time courses on ``x``, a panel for each entry; an entry that is a dict draws several lines in its panel."""
     panels = dict(panels)
     columns = min(columns, len(panels))
     fig, axes = new(-(-len(panels) // columns), columns, height=height, sharex=True, **kwargs)
@@ -32,10 +28,7 @@ def traces(panels, columns=2, height=1.9, x="time", **kwargs):
 
 
 def compare_traces(columns, variables=("Vm",), x="lead_time"):
-    """Truth and forecasts at single nodes (the paper's Figures 2 and 3): a row a variable, a column a case.
-
-    ``columns`` maps a title (a node, a start) to the series of each model, a Dataset with the one dim ``x``.
-    """
+    """Truth and forecasts ``columns[title][model]`` at single nodes (the paper's Figures 2, 3), a row a variable."""
     fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
     for column, (title, models) in zip(axes.T, columns.items(), strict=True):
         for ax, name in zip(column, variables, strict=True):
@@ -52,8 +45,8 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
 def error_by_lead(errors, reference=1.0, x="lead_time"):
     """Error against lead time for each model, a panel a variable; the band holds the middle half of the starts.
 
-    ``errors`` has dims (model, variable, ``x``), and start if there are several: ``score(..., by_lead_time=True)``.  A
-    line marks the ``reference``: for z-scores, 1 is the error of forecasting the mean.
+    ``errors`` is one score of ``cep.score(..., by_lead_time=True)``.  A line marks the ``reference``: for z-scores, 1
+    is the error of forecasting the mean.
     """
     names = [str(v) for v in errors["variable"].values]
     fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)
@@ -62,9 +55,8 @@ def error_by_lead(errors, reference=1.0, x="lead_time"):
             series = errors.sel(model=model, variable=name)
             looks = {"color": f"C{k}", **look(str(model))}
             if "start" in series.dims:
-                low, middle, high = series.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", x)
+                low, series, high = series.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", x)
                 ax.fill_between(series[x], low, high, color=looks["color"], alpha=0.2, linewidth=0)
-                series = middle
             ax.plot(series[x], series, **looks)
         if reference is not None:
             ax.axhline(reference, color="#888888", linewidth=0.8)

@@ -23,8 +23,7 @@ def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=No
     extent = x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy  # pixels are centred on the nodes
     image = ax.imshow(values, cmap=cmap or MAPS.get(field.name, "viridis"), vmin=vmin, vmax=vmax, extent=extent)
     if contours is not None:
-        lines = ax.contour(x, y, values, levels=contours, colors="white", linewidths=0.8)
-        ax.clabel(lines, fontsize=6)
+        ax.clabel(ax.contour(x, y, values, levels=contours, colors="white", linewidths=0.8), fontsize=6)
     ax.grid(False)
     ax.set(xlabel="x [mm]", ylabel="y [mm]", title=title)
     return image
@@ -61,16 +60,14 @@ def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
     first = next(iter(fields.values()))
     low = min(drawn(f).min() for f in fields.values()) if vmin is None else vmin
     high = max(drawn(f).max() for f in fields.values()) if vmax is None else vmax
-    cmap = MAPS.get(first.name, "viridis")
-    blocks = -(-len(times) // columns)
-    fig, axes = new(blocks * len(rows), min(columns, len(times)), height=WIDTH / (columns + 1) * 1.1)
+    fig, axes = new(-(-len(times) // columns) * len(rows), min(columns, len(times)), WIDTH / (columns + 1) * 1.1)
     for ax in axes.flat:
         ax.axis("off")
     for k, t in enumerate(times):
         block, column = divmod(k, columns)
         for r, (label, field) in enumerate(fields.items()):
             ax = axes[block * len(rows) + r, column]
-            image = draw_map(ax, field.isel({time: k}), cmap=cmap, vmin=low, vmax=high)
+            image = draw_map(ax, field.isel({time: k}), None, MAPS.get(first.name, "viridis"), low, high)
             if r == 0:
                 ax.set_title(f"{t:g} ms", fontsize=8)
             if column == 0:
@@ -98,14 +95,13 @@ def film(fields, times, alt, still, x="time", rate=20):
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
     low, high = min(drawn(f).min() for f in shown), max(drawn(f).max() for f in shown)
-    fig, axes = new(1, len(shown), height=2.9, width=0.4 + 2.7 * len(shown))
+    fig, axes = new(1, len(shown), height=2.9, width=0.4 + 2.7 * len(shown), dpi=110)
     images = []
     for ax, name, field in zip(axes[0], named, shown, strict=True):
         images.append(draw_map(ax, field[0], look(name)["label"], vmin=low, vmax=high))
         ax.axis("off")
     fig.colorbar(images[-1], ax=axes, label=label_of(shown[0]), shrink=0.9)
     clock = axes[0, 0].text(0, -0.03, "0000 ms", transform=axes[0, 0].transAxes, va="top", family="DejaVu Sans Mono")
-    fig.set_dpi(110)
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # from here on nothing moves but the wave
 

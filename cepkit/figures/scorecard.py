@@ -13,8 +13,7 @@ from cepkit.measure import activation_time
 def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     """Free runs (start, lead_time, y, x) beside the truth: the potential at some nodes, and one activation map of each.
 
-    ``nodes`` are (row, column), cut off at the edge of the sheet.  The wave that is mapped is the first from the lead
-    time ``beat`` [ms] on; by default it is the last wave of the truth.
+    ``nodes`` are (row, column), moved onto the sheet; the map is of the first wave after ``beat`` [ms], or of the last.
     """
     rows = {name: field.isel(start=start) for name, field in {"truth": truth, **forecasts}.items()}
     ny, nx = truth.sizes["y"], truth.sizes["x"]
@@ -22,7 +21,7 @@ def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     height, has_maps = 1.7 * len(nodes), min(ny, nx) > 1
     fig = plt.figure(figsize=(WIDTH, height + (1.9 if has_maps else 0.3)), layout="constrained")
     upper, lower = fig.subfigures(2, 1, height_ratios=[height, 1.9]) if has_maps else (fig, None)
-    axes = np.atleast_1d(upper.subplots(len(nodes), 1, sharex=True))
+    axes = upper.subplots(len(nodes), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (row, column) in zip(axes, nodes, strict=True):
         for name, field in rows.items():
             ax.plot(truth.lead_time.values, field.Vm.isel(y=row, x=column), **look(name))
@@ -30,24 +29,20 @@ def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     axes[-1].set_xlabel("lead time [ms]")
     axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.15))
     if has_maps:
-        _wave_maps(lower, rows, _last_rest(rows["truth"].Vm) if beat is None else beat)
+        _wave_maps(lower, rows, beat)
     return done(fig)
 
 
-def _last_rest(Vm, crossing=60.0):
-    """The last lead time at which the whole sheet rests before a wave that has time to cross it [ms]."""
-    t, rests = Vm.lead_time.values, (Vm.max(("y", "x")) < THRESHOLD).values
-    before = t[:-1][rests[:-1] & ~rests[1:]]
-    before = before[before < t[-1] - crossing]
-    return before[-1] if len(before) else t[-1] - 700
-
-
-def _wave_maps(figure, rows, since):
-    """When each node is next activated after a lead time, on one scale."""
-    Vm = {name: field.Vm.rename(lead_time="time").sel(time=slice(since, None)) for name, field in rows.items()}
-    maps = {name: activation_time(field) for name, field in Vm.items()}
+def _wave_maps(figure, rows, since, crossing=60.0):
+    """When each node is next activated after the lead time ``since`` [ms], on one scale."""
+    waves = {name: field.Vm.rename(lead_time="time") for name, field in rows.items()}
+    if since is None:  # the last rest of the whole sheet before a wave that has time to cross it
+        t, rests = waves["truth"].time.values, (waves["truth"].max(("y", "x")) < THRESHOLD).values
+        before = t[:-1][rests[:-1] & ~rests[1:] & (t[:-1] < t[-1] - crossing)]
+        since = before[-1] if len(before) else t[-1] - 700
+    maps = {name: activation_time(Vm.sel(time=slice(since, None))) for name, Vm in waves.items()}
     first, last = float(maps["truth"].min()), float(maps["truth"].max())
-    top = last - first if last > first else 25.0  # where the truth knows no wave
+    top = last - first if last > first else 25.0  # no wave in the truth: any scale will do
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for ax, (name, when) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(when - first, cmap=MAPS["time"], vmin=0, vmax=top)
@@ -57,13 +52,13 @@ def _wave_maps(figure, rows, since):
 
 
 def pivot(table, metric="z_mse", variable="Vm"):
-    """One metric of a scorecard as a table of models by tests, both in the order of the scorecard."""
+    """One metric of a scorecard (:func:`cepkit.bench.kept_scorecard`), models by tests, both in its own order."""
     part = table[(table.metric == metric) & (table.variable == variable) & ~table.test.isin(["cost", "all"])]
     return part.pivot(index="model", columns="test", values="value").loc[part.model.unique(), part.test.unique()]
 
 
 def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
-    """Every model on every test, one panel a variable: the darker, the smaller the error."""
+    """Every model of a scorecard on every test, one panel a variable: the darker, the smaller the error."""
     fig, axes = new(1, len(variables), height=4.6, sharey=True)
     for ax, variable in zip(axes[0], variables, strict=True):
         part = pivot(table, metric, variable)
@@ -78,9 +73,8 @@ def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
 
 
 def accuracy_and_cost(rows, curve, error="error", cost="beat"):
-    """Error of each model (index of ``rows``) over the time of one beat [ms]; ``curve`` is the solver's, by setting."""
-    fig, axes = new(height=4.6)
-    ax = axes[0, 0]
+    """Error of each model in ``rows`` over the time of one beat [ms], with the solver's ``curve`` by its setting."""
+    fig, [[ax]] = new(height=4.6)
     curve = curve.sort_values(cost)
     ax.loglog(curve[cost], curve[error], "-o", color="#000000", markersize=4, zorder=3)
     points = [(row[cost], row[error], setting) for setting, row in curve.iterrows()]
@@ -88,8 +82,7 @@ def accuracy_and_cost(rows, curve, error="error", cost="beat"):
         looks = look(name)
         ax.loglog(row[cost], row[error], "s", color=looks.get("color", "#0072B2"))
         points.append((row[cost], row[error], looks["label"]))
-    ax.set(xlabel="time of one beat [ms]", ylabel="z-MSE of $V_m$")
-    ax.margins(x=0.2)
+    ax.set(xlabel="time of one beat [ms]", ylabel="z-MSE of $V_m$", xmargin=0.2)
     fig.canvas.draw()
     _label(ax, points)
     return done(fig)
@@ -97,8 +90,7 @@ def accuracy_and_cost(rows, curve, error="error", cost="beat"):
 
 def _label(ax, points, size=7):
     """Write a label beside each point (x, y, label), each in the free place nearest to it."""
-    unit = ax.figure.dpi / 72  # pixels a typographic point
-    at = ax.transData.transform([(x, y) for x, y, _ in points]) / unit
+    at = ax.transData.transform([(x, y) for x, y, _ in points]) / (ax.figure.dpi / 72)  # in typographic points
     taken = [Bbox.from_extents(x - 3, y - 3, x + 3, y + 3) for x, y in at]
     # On the right before the left, and the lower the shift the better.
     places = sorted(((left, dy) for left in (False, True) for dy in range(-60, 61, 3)), key=lambda p: abs(p[1]) + p[0])
@@ -111,5 +103,4 @@ def _label(ax, points, size=7):
                 break
         taken.append(box)
         line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#888888"} if abs(dy) > 6 else None
-        ax.annotate(label, (x0, y0), xytext=(dx, dy), textcoords="offset points", fontsize=size, va="center",
-                    arrowprops=line)  # fmt: skip
+        ax.annotate(label, (x0, y0), (dx, dy), textcoords="offset points", fontsize=size, va="center", arrowprops=line)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 import cepkit
 from cepkit.fields import TABLE
@@ -76,7 +75,7 @@ def unit_of(field):
 
 def drawn(field):
     """Values of a DataArray in the unit they are drawn in."""
-    return np.asarray(field.values, float) * (VARIABLES[field.name][2] if field.name in VARIABLES else 1.0)
+    return field.values.astype(float) * (VARIABLES[field.name][2] if field.name in VARIABLES else 1.0)
 
 
 def look(key):
