@@ -3,14 +3,17 @@
 import base64
 import io
 import re
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from PIL import Image
 
-from cepkit import figures
+from cepkit import figures, surrogates
 
 TIME = np.arange(12.0)
 
@@ -118,3 +121,57 @@ def test_a_film_has_every_frame_and_a_still():
     difference = np.asarray(moving.convert("RGB"), float) - np.asarray(still.convert("RGB"), float)
     assert abs(difference).mean() < 4, "the still is the frame that was asked for"
     assert 'alt="a &quot;wave&quot;"' in film.data and "prefers-reduced-motion" in film.data
+
+
+@pytest.fixture
+def outsider():
+    """A model that is not of this library, registered for one test."""
+
+    @surrogates.surrogate("from_outside", label="a model of my own", colour="#123456", line="--")
+    class FromOutside(surrogates.Persistence):
+        pass
+
+    yield FromOutside.name
+    del surrogates.registry["from_outside"]
+
+
+def test_a_model_from_outside_has_its_look_in_every_figure(outsider):
+    assert figures.MODELS[outsider] == ("a model of my own", "#123456", "--")
+    L = wave(dim="lead_time").to_dataset()
+    node = L.isel(y=0, x=0)
+    errors = xr.DataArray(
+        np.full((1, 1, 12), 0.1), dims=("model", "variable", "lead_time"), name="z_mse",
+        coords={"model": [outsider], "variable": ["Vm"], "lead_time": TIME},
+    )  # fmt: skip
+    scores = pd.DataFrame([(outsider, "cl500", "Vm", "z_mse", 0.1)], columns="model test variable metric value".split())
+    rows = pd.DataFrame({"error": [0.1], "beat": [20.0]}, index=[outsider])
+    curve = pd.DataFrame({"error": [1e-3, 1e-2], "beat": [90.0, 30.0]}, index=["dt 0.02 ms", "dt 0.1 ms"])
+    starts = L.expand_dims(start=[0.0])
+    lines = [
+        figures.traces({"a node": {outsider: node.Vm, "truth": node.Vm}}, x="lead_time"),
+        figures.compare_traces({"a node": {outsider: node}}),
+        figures.error_by_lead(errors),
+        figures.free_run(starts, {outsider: starts}),
+        figures.accuracy_and_cost(rows, curve),
+    ]
+    maps = [figures.forecast_frames(L.Vm, {outsider: L.Vm}, [1.0, 4.0]), figures.scorecard(scores, variables=("Vm",))]
+    for fig in lines + maps:
+        assert any(text.get_text() == "a model of my own" for text in fig.findobj(plt.Text))
+    for fig in lines:
+        assert any(line.get_color() == "#123456" for line in fig.findobj(plt.Line2D))
+
+
+def test_the_looks_of_models_begin_with_the_truth_and_are_those_of_the_registry():
+    names = list(figures.MODELS)
+    assert names == ["truth", *surrogates.everyone()] and len(figures.MODELS) == len(names)
+    assert "" not in figures.MODELS and figures.look("anything else") == {"label": "anything else"}
+
+
+def test_figures_of_fields_do_not_load_the_methods():
+    code = (
+        "import sys, xarray as xr; from cepkit import figures; "
+        "vm = xr.DataArray([[0.0, 1.0]], dims=('y', 'x'), coords={'y': [0.0], 'x': [0.0, 1.0]}, name='Vm'); "
+        "figures.sheet(vm); figures.traces({'Vm': vm[0].drop_vars('y')}, x='x'); figures.MODELS.get('', None); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -346,15 +346,15 @@ def explore_wave(field, x="time", probe=None):
     low, high = np.nanmin(values), np.nanmax(values)
     fig, axes = figures.new(1, 2, height=2.7)
     left, right = axes[0]
-    image = figures._map(left, field[0], vmin=low, vmax=high)
+    image = figures.draw_map(left, field[0], vmin=low, vmax=high)
     fig.colorbar(image, ax=left, label=figures.label_of(field), shrink=0.9)
     electrode = _electrode(left)
-    (trace,) = right.plot(times, values[:, 0, 0], color=figures._line(field.name).get("color", "#0072B2"))
+    (trace,) = right.plot(times, values[:, 0, 0], color=figures.look(field.name).get("color", "#0072B2"))
     cursor = right.axvline(times[0], color="#888888", linestyle="--")
     pad = 0.05 * (high - low or 1.0)
     right.set(xlabel=figures.label_of(field[x], x), ylabel=figures.label_of(field), ylim=(low - pad, high + pad))
     right.set_title("at the electrode")
-    unit = figures._unit(field)
+    unit = figures.unit_of(field)
 
     def update(t, row, column):
         k = _nearest(times, t)
@@ -416,8 +416,8 @@ def explore_forecast(truth, forecasts, probe=None):
     upper, lower = fig.subfigures(2, 1)
     maps, (course, error) = upper.subplots(1, 3), lower.subplots(1, 2)
     frame = truth[0, 0]
-    images = [figures._map(ax, frame, vmin=low, vmax=high) for ax in maps[:2]]
-    images.append(figures._map(maps[2], frame, "difference", figures.MAPS["error"], 0.0, high - low))
+    images = [figures.draw_map(ax, frame, vmin=low, vmax=high) for ax in maps[:2]]
+    images.append(figures.draw_map(maps[2], frame, "difference", figures.MAPS["error"], 0.0, high - low))
     for ax in maps:
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
         ax.spines[:].set_visible(False)
@@ -425,7 +425,7 @@ def explore_forecast(truth, forecasts, probe=None):
     upper.colorbar(images[2], ax=maps[2], label=f"absolute, {label}", shrink=0.9)
     maps[0].set_title(figures.MODELS["truth"][0])
     electrodes = [_electrode(ax) for ax in maps]
-    (black,) = course.plot(times, true[0, :, 0, 0], **figures._line("truth"))
+    (black,) = course.plot(times, true[0, :, 0, 0], **figures.look("truth"))
     (other,) = course.plot(times, true[0, :, 0, 0], linewidth=1.4)
     pad = 0.05 * (high - low or 1.0)
     course.set(xlabel="lead time [ms]", ylabel=label, ylim=(low - pad, high + pad), title="at the electrode")
@@ -439,7 +439,7 @@ def explore_forecast(truth, forecasts, probe=None):
 
     def update(name, start, t, row, column):
         k, values = _nearest(times, t), said[name][start]
-        look = {"color": "#0072B2", "linestyle": "-"} | figures._line(name)
+        look = {"color": "#0072B2", "linestyle": "-"} | figures.look(name)
         title.set_text(look["label"])
         for image, frame in zip(images, (true[start, k], values[k], abs(values[k] - true[start, k])), strict=True):
             image.set_data(frame)

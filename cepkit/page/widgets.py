@@ -72,7 +72,7 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
     return _html("sheets", {
         "label": label, "names": [look[0] for look in looks], "colours": [look[1] for look in looks],
         "times": [float(f"{t:.6g}") for t in first[x].values], "rows": first.sizes["y"], "columns": first.sizes["x"],
-        "unit": figures._unit(first), "symbol": _symbol(first), "probe": list(probe),
+        "unit": figures.unit_of(first), "symbol": _symbol(first), "probe": list(probe),
         "map": base64.b64encode(colours.tobytes()).decode(), **_packed(values, np.uint8),
     })  # fmt: skip
 
@@ -108,7 +108,7 @@ def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
     for name, field in curves.data_vars.items():
         look = figures.VARIABLES.get(name, (name, "", 1.0, "#0072B2"))
         packed = _packed(figures.drawn(field), np.uint16)
-        panels.append({"symbol": _symbol(field), "unit": figures._unit(field), "colour": look[3], **packed})
+        panels.append({"symbol": _symbol(field), "unit": figures.unit_of(field), "colour": look[3], **packed})
     return _html("curves", {
         "label": label, "choiceLabel": choice_label, "levelLabel": level_label,
         "choices": [str(c) for c in curves["choice"].values], "levels": [str(v) for v in curves["level"].values],
