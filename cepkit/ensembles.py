@@ -17,12 +17,10 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
 
     Every run is a trajectory of its own in the group ``run-0000``, ``run-0001``, ... of one Zarr store, with its own
     provenance and its own checkpoint: an interrupted ensemble continues where each of its runs stood, and runs that are
-    complete are not touched.
+    complete are not touched.  A RuntimeError names the first run that failed; the others are kept.
 
     Parameters
     ----------
-    duration : float
-        Of every run [ms].
     store : path
         On a cluster: a folder that all workers see.
     client : distributed.Client, optional
@@ -32,11 +30,6 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     **options
         Passed to :func:`cepkit.simulate`.
 
-    Raises
-    ------
-    RuntimeError
-        If a run failed: names it and its error; the others are kept.
-
     Examples
     --------
     >>> import tempfile
@@ -45,7 +38,6 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     runs = cep.ensemble(protocols, sheet, 30.0, f"{folder}/runs", progress=False)
     ...     print(dict(runs.sizes)["run"], dict(runs.sizes)["time"])
-    ...
     2 31
     """
     protocols = list(protocols)

@@ -32,10 +32,7 @@ def data_folder():
 
 
 def kept(name):
-    """Path of a small result that comes with the repository, such as ``niederer.json``.
-
-    ``$CEPKIT_DATA`` may hold its own; otherwise it is the one in ``data/`` beside the package.
-    """
+    """Path of a small result that comes with the repository, or of one's own of that name in ``data_folder()``."""
     own = data_folder() / name
     return own if own.exists() else _BESIDE / name
 
@@ -76,6 +73,7 @@ class TrajectoryStore:
         self.partial = self.path and self.path.with_name(self.path.name + ".partial")
         self.save, self.attrs, self.shape, self.dims = tuple(save), attrs, tissue.shape, ("time", *tissue.dims)
         self.columns = [VARIABLES.index(name) for name in self.save]
+        self.units = {name: {"units": UNITS[name], "long_name": LONG_NAMES[name]} for name in self.save}
         times = np.arange(count + 1) * float(save_every)
         self.coords = {"time": xr.Variable("time", times, {"units": "ms", "long_name": "time"}), **tissue.coords}
         chunk = int(np.clip(_CHUNK_BYTES / (4 * tissue.size), 8, 500))
@@ -95,7 +93,8 @@ class TrajectoryStore:
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
             self.lock = open(self.partial / "lock", "w")
-            _lock(self.lock)
+            if fcntl:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.lock.close()
             raise ValueError(
@@ -141,7 +140,7 @@ class TrajectoryStore:
             self.group.create_array(
                 name, shape=(self.coords["time"].size, *self.shape), chunks=(self.chunk, *self.shape), dtype="float32",
                 fill_value=np.nan,  # a chunk that is missing must not look like data
-                dimension_names=self.dims, compressors=codecs, attributes=_units(name),
+                dimension_names=self.dims, compressors=codecs, attributes=self.units[name],
             )  # fmt: skip
         self._write(self.coords)
         return -1
@@ -194,7 +193,7 @@ class TrajectoryStore:
         attrs = {"final_time": float(self.coords["time"][-1])}
         if self.path is None:
             frames = np.concatenate(self.buffer)
-            data = {name: (self.dims, frames[:, k], _units(name)) for k, name in enumerate(self.save)}
+            data = {name: (self.dims, frames[:, k], self.units[name]) for k, name in enumerate(self.save)}
             coords = {**self.coords, "state": list(states), **coords}
             return xr.Dataset(data, coords, {**self.attrs, **attrs, "data_hash": digest(frames)})
         if self._pending():
@@ -213,16 +212,6 @@ class TrajectoryStore:
         return open_trajectory(self.path)
 
 
-def _units(name):
-    return {"units": UNITS[name], "long_name": LONG_NAMES[name]}
-
-
-def _lock(file):
-    """Keep other processes away from the file; BlockingIOError where one has it."""
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def read_attrs(path):
     """Attributes of a store, or a clear error when it is no store."""
     try:
@@ -239,7 +228,6 @@ def open_trajectory(path):
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
     attrs = read_attrs(path)
     dataset = xr.open_zarr(path, chunks=None, consolidated=False)
-    dataset = dataset.set_coords([n for n in ("final_state",) if n in dataset])
     return xr.Dataset(
         {name: dataset[name] for name in json.loads(attrs["save"])},
         coords={**dataset.coords, "state": attrs["states"]},
