@@ -1,7 +1,8 @@
-"""The N-version benchmark of Niederer et al. 2011: a slab with fibres, activated from a corner.
+"""Problems with a name: the paper's golden standard, the slab of Niederer et al. 2011, and a toy.
 
-Niederer SA et al. *Verification of cardiac tissue electrophysiology simulators using an N-version
-benchmark.* Phil Trans R Soc A 369:4331-4351 (2011), doi:10.1098/rsta.2011.0139.
+The slab has fibres and is activated from a corner.  Niederer SA et al. *Verification of cardiac tissue
+electrophysiology simulators using an N-version benchmark.* Phil Trans R Soc A 369:4331-4351 (2011),
+doi:10.1098/rsta.2011.0139.
 """
 
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from cepkit import measure, pacing, region
-from cepkit.fields import CYCLE_LENGTH, SHEET, SPACE, UNITS
+from cepkit.fields import AMPLITUDE, CYCLE_LENGTH, SHEET, SPACE, UNITS
 from cepkit.profiles import get_profile
 from cepkit.solver import simulate
 from cepkit.store import AnotherRun, data_folder
@@ -139,5 +140,5 @@ def toy(beats=3):
     coords = {"time": t, "y": axis, "x": axis}
     trajectory = xr.Dataset({v: (("time", "y", "x"), f, {"units": UNITS[v]}) for v, f in data.items()}, coords)
     stimulus = xr.zeros_like(trajectory.Vm).rename("stimulus")
-    stimulus[40::50, :2, :2] = -52.0
+    stimulus[40::50, :2, :2] = AMPLITUDE
     return trajectory.assign_attrs(cycle_length=50.0), stimulus
