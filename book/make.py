@@ -262,7 +262,8 @@ def used_in(path, sources):
     names = [n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")]
     if not names:
         return []
-    uses = re.compile(rf"\b(?:{module}|cep)\.(?:{'|'.join(names)})\b|\.{module} import |/{module}\.py\b")
+    room = path.parent.name  # its names may be used by that of the package
+    uses = re.compile(rf"\b(?:{module}|{room}|cep)\.(?:{'|'.join(names)})\b|\.{module} import |/{module}\.py\b")
     return [chapter for chapter, text in sources.items() if uses.search(text)]
 
 

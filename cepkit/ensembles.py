@@ -1,52 +1,34 @@
 """Many runs into one store: on the processors of this machine, or on a Dask cluster."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import xarray as xr
 import zarr
-from tqdm.auto import tqdm
 
+from cepkit.progress import bar, processors
 from cepkit.solver import simulate
 from cepkit.store import open_trajectory, replace_file
 
 
 def ensemble(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
-    """Simulate one tissue under many protocols.
+    """Simulate one tissue under many protocols; hand back all runs, dims ``(run, time, *axes)``, read lazily.
 
-    Every run is a trajectory of its own in the group ``run-0000``, ``run-0001``, ... of one Zarr
-    store, with its own provenance and its own checkpoint: an interrupted ensemble continues where
-    each of its runs stood, and runs that are complete are not touched.
+    Every run is a trajectory of its own in the group ``run-0000``, ``run-0001``, ... of one Zarr store, with its own
+    provenance and its own checkpoint: an interrupted ensemble continues where each of its runs stood, and runs that are
+    complete are not touched.  A RuntimeError names the first run that failed; the others are kept.
 
     Parameters
     ----------
-    protocols : sequence of Protocol
-    tissue : Tissue
-    duration : float
-        Of every run [ms].
     store : path
         On a cluster: a folder that all workers see.
     client : distributed.Client, optional
         Default: threads of this process, one run a processor (the kernel holds no lock).
     initial : sequence of xr.Dataset, optional
         State to start each run from.
-    progress : bool
     **options
         Passed to :func:`cepkit.simulate`.
-
-    Returns
-    -------
-    xr.Dataset
-        Dims ``(run, time, *axes)``, read lazily.
-
-    Raises
-    ------
-    ValueError
-        If there is no protocol, or ``initial`` does not hold one state for each.
-    RuntimeError
-        If a run failed: names it and its error; the others are kept.
 
     Examples
     --------
@@ -56,7 +38,6 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     runs = cep.ensemble(protocols, sheet, 30.0, f"{folder}/runs", progress=False)
     ...     print(dict(runs.sizes)["run"], dict(runs.sizes)["time"])
-    ...
     2 31
     """
     protocols = list(protocols)
@@ -67,7 +48,6 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
         raise ValueError(f"initial holds {len(initial)} states for {len(protocols)} protocols")
     store = Path(store)
     if not (store / "zarr.json").exists():
-        store.mkdir(parents=True, exist_ok=True)
         root = {"zarr_format": 3, "node_type": "group", "attributes": {"title": "ensemble of trajectories"}}
         replace_file(store / "zarr.json", json.dumps(root).encode())
     zarr.open_group(store, mode="r")  # a damaged root is an error here, not after hours
@@ -75,7 +55,7 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
         dict(options, tissue=tissue, protocol=p, duration=duration, initial=i, store=store / f"run-{k:04d}", threads=1)
         for k, (p, i) in enumerate(zip(protocols, initial, strict=True))
     ]
-    errors = (_on_cluster if client else _on_threads)(jobs, client, progress)
+    errors = _errors(jobs, client, progress)
     if errors:
         (first, error), *more = sorted(errors.items())
         raise RuntimeError(f"run {first} failed: {error}" + (f" (and {len(more)} more)" if more else "")) from error
@@ -84,33 +64,21 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     return xr.concat([f.chunk() for f in fields], "run", combine_attrs="drop_conflicts")
 
 
-def _quiet(progress):
-    """In a notebook tqdm itself does not obey TQDM_DISABLE."""
-    return {"disable": not progress or bool(os.environ.get("TQDM_DISABLE"))}
-
-
 def _run(job):
     """One run; what comes back is small, the trajectory is on disk."""
     simulate(progress=False, **job)
 
 
-def _on_threads(jobs, _, progress):
-    errors = {}
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        pending = {pool.submit(_run, job): k for k, job in enumerate(jobs)}
-        for future in tqdm(as_completed(pending), total=len(jobs), unit="run", desc="ensemble", **_quiet(progress)):
-            if future.exception():
-                errors[pending[future]] = future.exception()
-    return errors
+def _errors(jobs, client, progress):
+    """Run -> its error, of the runs that failed."""
+    with ThreadPoolExecutor(processors()) as pool:
+        if client:
+            from distributed import as_completed as completed
 
-
-def _on_cluster(jobs, client, progress):
-    from distributed import as_completed as completed
-
-    errors = {}
-    # A worker that dies takes its run back to its last checkpoint, on another worker.
-    pending = {client.submit(_run, job, key=f"cepkit-{job['store']}", retries=3): k for k, job in enumerate(jobs)}
-    for future in tqdm(completed(pending), total=len(jobs), unit="run", desc="ensemble", **_quiet(progress)):
-        if future.status == "error":
-            errors[pending[future]] = future.exception()
-    return errors
+            # A worker that dies takes its run back to its last checkpoint, on another worker.
+            runs = [client.submit(_run, job, key=f"cepkit-{job['store']}", retries=3) for job in jobs]
+        else:
+            completed = as_completed
+            runs = [pool.submit(_run, job) for job in jobs]
+        done = bar(completed(runs), "ensemble", "run", progress, total=len(jobs))
+        return {runs.index(run): run.exception() for run in done if run.exception()}

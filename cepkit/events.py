@@ -1,4 +1,4 @@
-"""Activations in forecasts: found in frames, matched with those of the truth, and what follows from them.
+"""Activations in forecasts: matched with those of the truth, and what follows from them.
 
 Truth and forecast are read in the same way, from frames a millisecond apart, so that what frames
 cannot tell counts for neither.
@@ -7,7 +7,8 @@ cannot tell counts for neither.
 import numpy as np
 from numba import njit
 
-UP, RESET = -40.0, -60.0  # an activation crosses UP [mV]; the next one counts after a stay below RESET
+from cepkit.measure import RESET, UP, find  # noqa: F401 - UP and RESET are read from here too
+
 NEAR = 50.0  # activations further apart than this are not the same [ms]
 #: What :func:`compare` finds, and its units.
 UNITS = {
@@ -25,99 +26,11 @@ UNITS = {
 
 
 @njit(cache=True, nogil=True)
-def find(Vm, Cai, interval, room):
-    """Activations of every node.
-
-    Parameters
-    ----------
-    Vm, Cai : array, shape (time, N)
-        [mV], [mM]
-    interval : float
-        Between frames [ms].
-    room : int
-        Most activations of a node that are kept.
-
-    Returns
-    -------
-    array, shape (N, room, 4)
-        Time of activation [ms after the first frame], APD90 [ms], largest Cai within 250 ms, and Cai
-        at the activation [mM]; NaN where there is none.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> Vm, Cai = (trajectory[v].values.reshape(150, -1) for v in ("Vm", "Cai"))
-    >>> found = cep.events.find(Vm, Cai, 1.0, 4)
-    >>> found.shape, found[0, :, 0].round(1).tolist()  # the first node's activations
-    ((16, 4, 4), [40.8, 90.8, 140.8, nan])
-    """
-    frames, nodes = Vm.shape
-    out = np.full((nodes, room, 4), np.nan)
-    span = round(250 / interval)
-    for n in range(nodes):
-        ready, k, count = Vm[0, n] < RESET, 0, 0
-        while k < frames - 1 and count < room:
-            if Vm[k, n] < RESET:
-                ready = True
-            if ready and Vm[k, n] < UP and Vm[k + 1, n] >= UP:
-                share = (UP - Vm[k, n]) / (Vm[k + 1, n] - Vm[k, n])
-                out[n, count, 0] = (k + share) * interval
-                out[n, count, 1] = _apd90(Vm[:, n], k, interval)
-                if k + span < frames:
-                    out[n, count, 2] = Cai[k : k + span, n].max()
-                out[n, count, 3] = Cai[k, n]
-                count += 1
-                ready = False
-            k += 1
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _apd90(V, k, interval):
-    """Time above the level of 90 % repolarisation, of the action potential that crosses UP after frame k."""
-    first = max(0, k - 10)
-    rest = V[first : k + 1].min()
-    # The action potential ends before the next one: a premature beat is often followed by a taller one.
-    end = k + 1
-    while end < len(V) and V[end] >= RESET:
-        end += 1
-    top = k + V[k:end].argmax()
-    level = V[top] - 0.9 * (V[top] - rest)
-    up = k
-    while up > first and V[up] > level:
-        up -= 1
-    began = up + (level - V[up]) / (V[up + 1] - V[up]) if V[up + 1] > V[up] else float(up)
-    for j in range(top, len(V) - 1):
-        if V[j] >= level and V[j + 1] < level:
-            return (j + (V[j] - level) / (V[j] - V[j + 1]) - began) * interval
-        if j > end and V[j] >= UP:  # the next one came before this one had ended
-            break
-    return np.nan
-
-
-@njit(cache=True, nogil=True)
 def match(truth, forecast):
-    """Pair each true activation with the nearest forecast one within NEAR.
+    """Pair each true activation with the nearest forecast one within NEAR; both are as :func:`find` returns them.
 
-    Parameters
-    ----------
-    truth, forecast : array, shape (N, room, 4)
-        As :func:`find` returns them.
-
-    Returns
-    -------
-    partner : array of int, shape (N, room)
-        Index of the forecast activation; -1 for a missed one; -2 where there is no true one.
-    spurious : int
-        Forecast activations without a true one.
-
-    Examples
-    --------
-    >>> truth, forecast = np.full((1, 2, 4), np.nan), np.full((1, 2, 4), np.nan)
-    >>> truth[0, 0, 0], forecast[0, 0, 0], forecast[0, 1, 0] = 100.0, 103.0, 400.0
-    >>> partner, spurious = cep.events.match(truth, forecast)
-    >>> partner.tolist(), spurious
-    ([[0, -2]], 1)
+    Gives the index of the forecast activation (N, room), -1 for a missed one and -2 where there is no true one, and the
+    number of forecast activations without a true one.
     """
     nodes, room = truth.shape[:2]
     partner = np.full((nodes, room), -2)
@@ -142,14 +55,7 @@ def match(truth, forecast):
 
 
 def compare(truth, forecast, interval=1.0):
-    """What a cardiac modeller asks of a forecast.
-
-    Parameters
-    ----------
-    truth, forecast : tuple of array
-        Vm [mV] and Cai [mM], each (time, N).
-    interval : float
-        [ms]
+    """What a cardiac modeller asks of a forecast; both are Vm [mV] and Cai [mM], each (time, N), ``interval`` ms apart.
 
     Returns
     -------
@@ -161,15 +67,6 @@ def compare(truth, forecast, interval=1.0):
         ``diastolic_error`` [µM]; ``restitution_error`` [ms], the root mean square APD error of
         beats that follow the last repolarisation by less than 200 ms.  NaN where there is nothing
         to compare.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> truth = tuple(trajectory[v].values.reshape(150, -1) for v in ("Vm", "Cai"))
-    >>> late = tuple(np.roll(field, 3, axis=0) for field in truth)
-    >>> found = cep.events.compare(truth, late)
-    >>> round(found["activation_error"], 1), found["missed"], found["spurious"]
-    (3.0, 0.0, 0.0)
     """
     room = int(len(truth[0]) * interval / 200) + 3
     T, F = (find(*(np.ascontiguousarray(x, np.float64) for x in pair), interval, room) for pair in (truth, forecast))
@@ -191,11 +88,8 @@ def compare(truth, forecast, interval=1.0):
         "systolic_error": 1e3 * _mean(np.abs(b[:, 2] - a[:, 2])),
         "diastolic_error": 1e3 * _mean(np.abs(b[:, 3] - a[:, 3])),
     }
-    gap = np.full(len(node), np.nan)
-    later = k > 0
-    before = T[node[later], k[later] - 1]
-    gap[later] = a[later, 0] - before[:, 0] - before[:, 1]
-    early = gap < 200
+    before = T[node, np.maximum(k - 1, 0)]
+    early = (k > 0) & (a[:, 0] - before[:, 0] - before[:, 1] < 200)
     out["restitution_error"] = float(np.sqrt(_mean(apd[early] ** 2)))
     return out
 

@@ -1,27 +1,101 @@
 """What an electrophysiologist reads off a trajectory: activation, repolarisation, APD, velocity.
 
-Times are interpolated between frames.  Everything is vectorised over the grid; nodes that never
-activate get NaN.
+Times are interpolated between frames.  Nodes that never activate get NaN.
 """
 
 import numpy as np
 import xarray as xr
+from numba import njit
 
+from cepkit.fields import CYCLE_LENGTH, THRESHOLD
 from cepkit.pacing import Protocol, Stimulus, periodic
 from cepkit.region import everywhere
+from cepkit.solver import simulate
 from cepkit.tissue import Tissue
 
+UP, RESET = THRESHOLD, -60.0  # an activation crosses UP [mV]; the next one counts after a stay below RESET
 
-def _first_crossing(values, time, level, rising):
-    """First time at which ``values`` (time, ...) crosses ``level`` (...): linear interpolation."""
-    above = values > level
-    crossed = (~above[:-1] & above[1:]) if rising else (above[:-1] & ~above[1:])
-    k = crossed.argmax(axis=0)
-    low = np.take_along_axis(values, k[None], 0)[0]
-    high = np.take_along_axis(values, k[None] + 1, 0)[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        when = time[k] + (level - low) / (high - low) * (time[k + 1] - time[k])
-    return np.where(crossed.any(axis=0), when, np.nan)
+
+@njit(cache=True, nogil=True)
+def level_of(peak, rest, fraction):
+    """Potential at ``fraction`` of the repolarisation: 0.9 is that of APD90."""
+    return peak - fraction * (peak - rest)
+
+
+@njit(cache=True, nogil=True)
+def span(V, onset, top, end, level):
+    """Where the action potential of one trace crosses ``level``: upwards near frame ``onset``, downwards after ``top``.
+
+    In frames, interpolated.  The second is NaN if the trace ends first, or, after frame ``end``, the next one begins.
+    """
+    up = onset
+    while up > 0 and V[up] > level:
+        up -= 1
+    began = up + (level - V[up]) / (V[up + 1] - V[up])
+    for k in range(top, len(V) - 1):
+        if V[k] > level and V[k + 1] <= level:
+            return began, k + (V[k] - level) / (V[k] - V[k + 1])
+        if k > end and V[k] >= UP:
+            break
+    return began, np.nan
+
+
+@njit(cache=True, nogil=True)
+def find(Vm, Cai, interval, room):
+    """Activations of every node, ``room`` of each at most; Vm [mV] and Cai [mM] are (time, N), ``interval`` ms apart.
+
+    Returns
+    -------
+    array, shape (N, room, 4)
+        Time of activation [ms after the first frame], APD90 [ms], largest Cai within 250 ms, and Cai
+        at the activation [mM]; NaN where there is none.
+    """
+    frames, nodes = Vm.shape
+    out = np.full((nodes, room, 4), np.nan)
+    reach = round(250 / interval)
+    for n in range(nodes):
+        V = Vm[:, n]
+        ready, count = False, 0
+        for k in range(frames - 1):
+            if V[k] < RESET:
+                ready = True
+            if ready and count < room and V[k] < UP and V[k + 1] >= UP:
+                out[n, count, 0] = (k + (UP - V[k]) / (V[k + 1] - V[k])) * interval
+                # The action potential ends before the next one: a premature beat is often followed by a taller one.
+                end = k + 1
+                while end < frames and V[end] >= RESET:
+                    end += 1
+                top = k + V[k:end].argmax()
+                level = level_of(V[top], V[max(0, k - 10) : k + 1].min(), 0.9)
+                began, ended = span(V, k, top, end, level)
+                out[n, count, 1] = (ended - began) * interval
+                if k + reach < frames:
+                    out[n, count, 2] = Cai[k : k + reach, n].max()
+                out[n, count, 3] = Cai[k, n]
+                count += 1
+                ready = False
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _first_spans(Vm, peak, rest, fraction):
+    """``span`` of the first action potential in every column of ``Vm`` (time, N), whose peak is the highest point."""
+    frames, nodes = Vm.shape
+    out = np.full((2, nodes), np.nan)
+    for n in range(nodes):
+        V = Vm[:, n]
+        level = level_of(peak[n], rest[n], fraction)
+        for k in range(frames - 1):
+            if V[k] <= level and V[k + 1] > level:
+                out[0, n], out[1, n] = span(V, k, V.argmax(), frames, level)
+                break
+    return out
+
+
+def _crossings(values, time, peak, rest, fraction):
+    """Times at which ``values`` (time, ...) rise above the level at ``fraction``, and fall below it."""
+    frames = _first_spans(values.reshape(len(time), -1), np.ravel(peak), np.ravel(rest), fraction)
+    return np.interp(frames, np.arange(len(time)), time).reshape(2, *values.shape[1:])
 
 
 def _like(Vm, values, name, units, text):
@@ -30,55 +104,22 @@ def _like(Vm, values, name, units, text):
     return xr.DataArray(values, dims=grid, coords=coords, name=name, attrs={"units": units, "long_name": text})
 
 
-def activation_time(Vm, level=-40.0):
-    """First upward crossing of ``level`` [mV] at each node.
-
-    Parameters
-    ----------
-    Vm : xr.DataArray
-        Membrane potential, dims (time, ...).
-
-    Returns
-    -------
-    xr.DataArray
-        [ms]; NaN where the node is not activated.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> ramp = xr.DataArray(np.linspace(-80, 20, 11)[:, None], dims=("time", "x"),
-    ...                     coords={"time": np.arange(11.0)})
-    >>> activation_time(ramp, level=-45).values
-    array([3.5])
-    """
-    when = _first_crossing(Vm.transpose("time", ...).values, Vm["time"].values, level, rising=True)
-    return _like(Vm, when, "activation_time", "ms", "activation time")
+def activation_time(Vm, level=THRESHOLD):
+    """First upward crossing of ``level`` [mV] at each node, dims (time, ...): [ms], NaN where there is none."""
+    values, time = Vm.transpose("time", ...).values, Vm["time"].values
+    above = values > level
+    crossed = ~above[:-1] & above[1:]
+    k = crossed.argmax(axis=0)
+    low, high = (np.take_along_axis(values, j[None], 0)[0] for j in (k, k + 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        when = time[k] + (level - low) / (high - low) * (time[k + 1] - time[k])
+    return _like(Vm, np.where(crossed.any(axis=0), when, np.nan), "activation_time", "ms", "activation time")
 
 
 def activation_map(trajectory, start=0.0, end=np.inf):
-    """First activation of each node in [start, end), as the solver noted it inside its time loop.
+    """First activation of each node in [start, end) of a trajectory: [ms] after ``start``, NaN where there is none.
 
-    Finer than the frames: the crossing of -40 mV is interpolated within one time step.
-
-    Parameters
-    ----------
-    trajectory : xr.Dataset
-        As :func:`cepkit.simulate` returns it.
-    start, end : float
-        [ms]
-
-    Returns
-    -------
-    xr.DataArray
-        [ms] after ``start``; NaN where the node was not activated.
-
-    Examples
-    --------
-    >>> sheet = cep.Tissue((4, 4), spacing=0.4)
-    >>> protocol = cep.pacing.periodic(500.0, 1, cep.region.corner(sheet, fraction=0.5))
-    >>> when = cep.measure.activation_map(cep.simulate(sheet, protocol, 20.0, progress=False))
-    >>> bool(when[-1, -1] < when[0, 0])  # the far corner comes last
-    True
+    As the solver noted it inside its time loop: finer than the frames.
     """
     when, node = trajectory["activation_time"].values, trajectory["activation_node"].values
     inside = (when >= start) & (when < end)
@@ -90,35 +131,14 @@ def activation_map(trajectory, start=0.0, end=np.inf):
 
 
 def action_potential(Vm, fraction=0.9):
-    """The action potential of one beat at each node.
+    """The action potential of one beat (time, ...) that starts at rest, at each node; ``fraction=0.9`` gives APD90.
 
-    Parameters
-    ----------
-    Vm : xr.DataArray
-        One beat, starting at rest before the upstroke; dims (time, ...).
-    fraction : float
-        Part of the repolarisation that ends the action potential: 0.9 gives APD90.
-
-    Returns
-    -------
-    xr.Dataset
-        ``rest``, ``peak`` [mV], ``max_upstroke`` [mV/ms], ``activation``, ``repolarisation`` and
-        ``APD`` [ms].  The APD runs from the upward to the downward crossing of the level at
-        ``fraction`` repolarisation.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> ap = cep.measure.action_potential(trajectory.Vm.sel(time=slice(38, 85)))
-    >>> round(float(ap.APD[0, 0]), 1), float(ap.peak[0, 0])
-    (28.5, 35.0)
+    ``rest``, ``peak`` [mV], ``max_upstroke`` [mV/ms], ``activation``, ``repolarisation`` and ``APD`` [ms], from the
+    upward to the downward crossing of the level at ``fraction`` of the repolarisation.
     """
-    values, time = Vm.transpose("time", ...).values.astype(float), Vm["time"].values
+    values, time = Vm.transpose("time", ...).values.astype(float, order="C"), Vm["time"].values
     rest, peak = values[0], values.max(axis=0)
-    level = peak - fraction * (peak - rest)
-    up = _first_crossing(values, time, level, rising=True)
-    after_peak = np.arange(len(time)).reshape(-1, *[1] * rest.ndim) >= values.argmax(axis=0)
-    down = _first_crossing(np.where(after_peak, values, np.inf), time, level, rising=False)
+    up, down = _crossings(values, time, peak, rest, fraction)
     steps = np.diff(time).reshape(-1, *[1] * rest.ndim)
     parts = {
         "rest": (rest, "mV", "resting potential"),
@@ -128,45 +148,19 @@ def action_potential(Vm, fraction=0.9):
         "repolarisation": (down, "ms", "repolarisation time"),
         "APD": (down - up, "ms", f"APD{round(100 * fraction)}"),
     }
-    return xr.Dataset({name: _like(Vm, *[v[0], name, *v[1:]]) for name, v in parts.items()})
+    return xr.Dataset({name: _like(Vm, v, name, units, text) for name, (v, units, text) in parts.items()})
 
 
-def beat(trajectory, number, cycle_length=500.0):
-    """Frames of one beat of a periodically paced trajectory; ``number`` counts from 1.
-
-    The beat starts with the frame at its stimulus and ends with the frame at the next.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> cep.measure.beat(trajectory, number=2, cycle_length=50.0).time.values[[0, -1]].tolist()
-    [50.0, 100.0]
-    """
+def beat(trajectory, number, cycle_length=CYCLE_LENGTH):
+    """Frames of one beat of a paced trajectory, from its stimulus to the next; ``number`` counts from 1."""
     start = (number - 1) * cycle_length
     return trajectory.sel(time=slice(start - 1e-6, start + cycle_length + 1e-6))
 
 
-def conduction_velocity(Vm, start, end, level=-40.0):
-    """Mean speed of the front between two nodes.
+def conduction_velocity(Vm, start, end, level=THRESHOLD):
+    """Mean speed of the front between two nodes [m/s] = [mm/ms]; negative if ``end`` is activated first.
 
-    Parameters
-    ----------
-    Vm : xr.DataArray
-        One beat, dims (time, ...).
-    start, end : dict
-        Positions [mm] by axis, for example ``{"y": 5, "x": 2}``; the nearest nodes are taken.
-
-    Returns
-    -------
-    float
-        [m/s] = [mm/ms]; negative if ``end`` is activated first.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> first = trajectory.Vm.sel(time=slice(38, 85))
-    >>> round(float(cep.measure.conduction_velocity(first, {"y": 0.0, "x": 0.0}, {"y": 0.0, "x": 1.5})), 2)  # m/s
-    1.0
+    ``start`` and ``end`` are positions [mm] by axis, such as ``{"y": 5, "x": 2}``; the nearest nodes are taken.
     """
     when = activation_time(Vm, level)
     a, b = when.sel(start, method="nearest"), when.sel(end, method="nearest")
@@ -175,24 +169,9 @@ def conduction_velocity(Vm, start, end, level=-40.0):
 
 
 def calcium_transient(Cai):
-    """The calcium transient of one beat at each node.
+    """The calcium transient of one beat (time, ...) at each node.
 
-    Parameters
-    ----------
-    Cai : xr.DataArray
-        One beat of cytosolic calcium [mM], dims (time, ...).
-
-    Returns
-    -------
-    xr.Dataset
-        ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms] from the first frame.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> calcium = cep.measure.calcium_transient(trajectory.Cai.sel(time=slice(40, 89)))
-    >>> float(calcium.amplitude[0, 0]), float(calcium.time_to_peak[0, 0])
-    (0.001, 2.0)
+    ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms] from the first frame.
     """
     values, time = Cai.transpose("time", ...).values.astype(float), Cai["time"].values
     low, high = values.min(axis=0), values.max(axis=0)
@@ -202,26 +181,14 @@ def calcium_transient(Cai):
         "amplitude": (high - low, "mM", "amplitude of the calcium transient"),
         "time_to_peak": (time[values.argmax(axis=0)] - time[0], "ms", "time to peak calcium"),
     }
-    return xr.Dataset({name: _like(Cai, v[0], name, *v[1:]) for name, v in parts.items()})
+    return xr.Dataset({name: _like(Cai, v, name, units, text) for name, (v, units, text) in parts.items()})
 
 
 def phase(Vm, delay=5, centre=-60.0):
-    """Phase of each node in its cycle, from the potential and the potential ``delay`` frames earlier.
+    """Phase [rad] in (-pi, pi] of each node in its cycle, for the frames that have one ``delay`` frames before them.
 
     The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat; its angle is the
     phase (Gray, Pertsov and Jalife 1998, doi:10.1038/32164).
-
-    Returns
-    -------
-    xr.DataArray
-        [rad] in (-pi, pi], for the frames that have one ``delay`` frames before them.
-
-    Examples
-    --------
-    >>> trajectory, _ = cep.check.toy()
-    >>> angle = cep.measure.phase(trajectory.Vm, delay=5)
-    >>> angle.sizes["time"], bool(abs(angle).max() <= np.pi)
-    (145, True)
     """
     earlier = Vm.isel(time=slice(None, -delay)).values - centre
     now = Vm.isel(time=slice(delay, None))
@@ -230,27 +197,10 @@ def phase(Vm, delay=5, centre=-60.0):
 
 
 def phase_singularities(angle):
-    """Where the phase winds around a point: the tips of spiral waves.
+    """Where the phase [rad] winds around a point: the tips of spiral waves.
 
-    Parameters
-    ----------
-    angle : xr.DataArray
-        Phase [rad], dims (..., y, x).
-
-    Returns
-    -------
-    xr.DataArray
-        Topological charge (-1, 0 or +1) of each square of four neighbouring nodes, at its centre:
-        positive where the phase grows counter-clockwise (from x towards y).
-
-    Examples
-    --------
-    >>> y, x = np.meshgrid(np.arange(4.0), np.arange(4.0), indexing="ij")
-    >>> axes = {"y": np.arange(4.0), "x": np.arange(4.0)}
-    >>> angle = xr.DataArray(np.arctan2(y - 1.5, x - 1.5), axes, ("y", "x"))
-    >>> charge = cep.measure.phase_singularities(angle)
-    >>> int(charge.sum()), float(charge.where(charge != 0, drop=True).y[0])
-    (1, 1.5)
+    The topological charge (-1, 0 or +1) of each square of four neighbouring nodes, at its centre:
+    positive where the phase grows counter-clockwise (from x towards y).
     """
     p = angle.transpose(..., "y", "x").values
     corners = [p[..., :-1, :-1], p[..., :-1, 1:], p[..., 1:, 1:], p[..., 1:, :-1]]
@@ -273,10 +223,8 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
 
     Parameters
     ----------
-    s1 : float
-        Cycle length of the train [ms].
-    beats : int
-        Beats of the train.
+    s1, beats : float, int
+        Cycle length of the train [ms], and its number of beats.
     intervals : sequence of float
         Coupling intervals of the premature stimulus [ms].
     **cell
@@ -287,17 +235,7 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     xr.Dataset
         Over ``interval``: ``APD`` of the premature beat, ``DI`` the diastolic interval before it
         [ms]; NaN where the cell was not captured.
-
-    Examples
-    --------
-    >>> curve = cep.measure.restitution(s1=500.0, beats=2, intervals=[250.0, 350.0, 450.0])
-    >>> curve.APD.notnull().values.tolist()
-    [False, True, True]
-    >>> bool(curve.APD[1] < curve.APD[2])
-    True
     """
-    from cepkit.solver import simulate  # here: the measurements themselves need no compiler
-
     intervals = np.asarray(intervals, float)
     row = Tissue((len(intervals),), spacing=1.0, diffusivity=0.0)
     each = everywhere(row)
@@ -310,14 +248,13 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     # The cell whose premature stimulus comes last shows the train undisturbed.
     train = Vm[:, intervals.argmax()].sel(time=slice(last, last + intervals.max()))
     before = action_potential(train, fraction)
-    level = float(before.peak - fraction * (before.peak - before.rest))
     APD = np.full(len(intervals), np.nan)
     for k, interval in enumerate(intervals):
         after = Vm[:, k].sel(time=slice(last + interval, None))
-        up = _first_crossing(after.values, after.time.values, level, rising=True)
-        down = _first_crossing(after.values, after.time.values, level, rising=False)
-        if float(after.max()) > 0 and down > up:
-            APD[k] = down - up
+        if after.max() > 0:
+            values = after.values.astype(float)
+            began, ended = _crossings(values, after.time.values, before.peak, before.rest, fraction)
+            APD[k] = ended - began
     DI = intervals - (float(before.repolarisation) - last)
     text = {"units": "ms"}
     return xr.Dataset(

@@ -1,18 +1,22 @@
-"""Progress bars that are silent when asked to be, and how many processors there are."""
+"""Progress bars that can be silenced, and the number of processors."""
 
 import os
 
 from tqdm.auto import tqdm
 
 
+def bar(work, desc, unit, progress=True, **options):
+    """A tqdm bar over an iterable, or over a number of steps that ``update`` counts.
+
+    It is silent if not ``progress``, or where ``TQDM_DISABLE`` is set: in a notebook tqdm itself does not obey that.
+    """
+    if isinstance(work, int):
+        work, options["total"] = None, work
+    return tqdm(work, desc=desc, unit=unit, disable=not progress or bool(os.environ.get("TQDM_DISABLE")), **options)
+
+
 def processors():
-    """Processors that this process may use."""
-    try:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux knows
-        return os.cpu_count() or 1
-
-
-def bar(items=None, progress=True, **options):
-    """A tqdm bar; in a notebook tqdm itself does not obey TQDM_DISABLE."""
-    return tqdm(items, disable=not progress or bool(os.environ.get("TQDM_DISABLE")), mininterval=0.5, **options)
+    return os.cpu_count() or 1

@@ -15,7 +15,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from cepkit import cell, kernel
-from cepkit.fields import LONG_NAMES, UNITS
 from cepkit.fields import VARIABLES as FRAME_VARIABLES
 from cepkit.store import TrajectoryStore, digest
 
@@ -201,6 +200,7 @@ def simulate(
     threads=None,
     activation_level=-40.0,
     device="cpu",
+    attrs=None,
 ):
     """Simulate a tissue under a pacing protocol.
 
@@ -239,6 +239,8 @@ def simulate(
         Upward crossings of this voltage [mV] are noted as activations.
     device : {"cpu", "cuda", "auto"}
         ``"cuda"`` needs an NVIDIA GPU and a fixed ``dt``; ``"auto"`` takes one where there is one.
+    attrs : mapping, optional
+        More to keep with the trajectory, such as ``{"cycle_length": 500.0}``; the run is the same without.
 
     Returns
     -------
@@ -275,7 +277,7 @@ def simulate(
                 f"tissue's shape {fine.shape}"
             )
     initial = _initial(initial, tissue, fine)
-    attrs = _provenance(
+    attrs = dict(attrs or {}) | _provenance(
         tissue=tissue.describe(),
         refine=int(refine),
         protocol=protocol.describe(),
@@ -291,7 +293,7 @@ def simulate(
         save=list(save),
     )
     count = round(duration / save_every)
-    target = TrajectoryStore(store, tissue, save, count, save_every, attrs, UNITS, LONG_NAMES)
+    target = TrajectoryStore(store, tissue, save, count, save_every, attrs)
     if target.complete:
         return target.open()
     coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))

@@ -98,7 +98,7 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
     wrapped, optimiser = on.setup(network, adam)
     if run.random is not None:
         torch.set_rng_state(run.random)
-    with bar(total=total, initial=run.begun * updates, desc=what, progress=progress) as run.bar:
+    with bar(total, what, "update", progress, initial=run.begun * updates, mininterval=1) as run.bar:
         offline_training(wrapped, X, loss, optimiser, run)
     if run.best:
         network.load_state_dict(run.best["network"])

@@ -40,6 +40,22 @@ def test_the_same_run_is_opened_another_is_refused(tmp_path):
     assert (path / "zarr.json").stat().st_mtime_ns == stamp
 
 
+def test_more_attributes_are_kept_and_make_no_other_run(tmp_path):
+    made = run(tmp_path / "a.zarr", attrs={"cycle_length": 300.0, "hash": "mine"})
+    assert cep.open_trajectory(tmp_path / "a.zarr").attrs["cycle_length"] == 300.0
+    assert made.attrs["hash"] == run(tmp_path / "a.zarr").attrs["hash"] == run(None).attrs["hash"]
+
+
+def test_a_golden_standard_of_another_configuration_is_made_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
+    path = tmp_path / "golden" / "6-beats.zarr"
+    other = run(path, 10.0)
+    golden = cep.golden_standard("smoke", progress=False)
+    assert "making it again" in capsys.readouterr().out
+    assert golden.sizes["time"] == 3001 and golden.attrs["hash"] != other.attrs["hash"]
+    assert cep.open_trajectory(path).attrs["cycle_length"] == golden.attrs["cycle_length"] == 500.0
+
+
 def test_killed_and_resumed_is_bit_identical(tmp_path):
     path = tmp_path / "a.zarr"
     script = textwrap.dedent(f"""
