@@ -23,15 +23,7 @@ SLIPS = {
 
 
 def number(value, expected, unit="", tolerance=0.02, mistakes=None):
-    """Check one number, up to a relative ``tolerance``.
-
-    Parameters
-    ----------
-    expected : float or callable
-        What is right, or a function without arguments that works it out.
-    mistakes : dict
-        Hint -> the number that whoever makes this mistake gets.
-    """
+    """Check one number; ``expected`` may be a function that works it out, ``mistakes`` maps hints to wrong numbers."""
     if not isinstance(value, str) and np.size(value) != 1:
         return say(f"One number is asked for, and this has the shape {np.shape(value)}.")
     try:
@@ -43,27 +35,12 @@ def number(value, expected, unit="", tolerance=0.02, mistakes=None):
 
 
 def field(value, expected, tolerance=1e-3, mistakes=None):
-    """Check an array, a labelled field or a data set: what it is, its axes, then its values.
-
-    The arguments are those of :func:`number`; ``tolerance`` is relative to the largest value.
-    """
+    """Check an array, a labelled field or a data set as a number; the tolerance is relative to the largest value."""
     return say(_hint_for_one(value, expected, mistakes, tolerance))
 
 
 def function(candidate, reference, cases, mistakes=None, tolerance=1e-3):
-    """Check a function by calling it.
-
-    Parameters
-    ----------
-    reference : callable
-        What is right, for the same arguments.
-    cases : sequence of tuple
-        Arguments of each call.
-    mistakes : dict
-        Hint -> a function that makes this mistake.
-    tolerance : float
-        Relative to the largest value.
-    """
+    """Check a function against the ``reference``, called with each case; ``mistakes`` maps hints to wrong functions."""
     if not callable(candidate):
         return say("Hand over the function itself: its name, without brackets and arguments.")
     answers = []
@@ -73,7 +50,8 @@ def function(candidate, reference, cases, mistakes=None, tolerance=1e-3):
             answers.append(candidate(*given))
         except Exception as error:  # whatever a student's function may do
             return say(f"Your function stops with {type(error).__name__}: {error}")
-        if _bytes(case) != _bytes(given):
+        arrays = [pair for pair in zip(case, given, strict=True) if hasattr(pair[0], "nbytes")]
+        if any(plain(before).tobytes() != plain(after).tobytes() for before, after in arrays):
             return say("Your function changes what it is given: let it work on a copy.")
     wrong = {text: [slip(*case) for case in cases] for text, slip in (mistakes or {}).items()}
     return say(_hint(answers, [reference(*case) for case in cases], wrong, tolerance))
@@ -85,38 +63,26 @@ def say(hint=None):
     return not hint
 
 
-def close(answers, truths, tolerance):
-    """Whether all answers agree with their truths, each to a share of its largest value."""
-    return all(_close(answer, truth, tolerance) for answer, truth in zip(answers, truths, strict=True))
-
-
 def plain(value):
     """Anything as an array; what is no number becomes its text."""
     if callable(value):
         return np.array(repr(value))
     if isinstance(value, xr.Dataset):
         value = value.to_dataarray()
-    if isinstance(value, (list, tuple)) and len(value):
-        value = np.stack([plain(v) for v in value])
-    return np.asarray(value)
+    several = isinstance(value, (list, tuple)) and len(value)
+    return np.stack([plain(v) for v in value]) if several else np.asarray(value)
 
 
-def _floats(value):
-    return plain(value).astype(float)
-
-
-def _bytes(case):
-    """What the arrays and fields among the arguments hold."""
-    return [plain(a).tobytes() for a in case if hasattr(a, "shape") or hasattr(a, "dims")]
-
-
-def _close(answer, truth, tolerance):
+def close(answers, truths, tolerance):
+    """Whether all answers agree with their truths, each to a share of its largest value."""
     try:
-        a, t = _floats(answer), _floats(truth)
+        pairs = [(plain(a).astype(float), plain(t).astype(float)) for a, t in zip(answers, truths, strict=True)]
     except (TypeError, ValueError):
         return False
-    near = tolerance * np.abs(t).max(initial=0.0)
-    return a.shape == t.shape and np.allclose(a, t, rtol=0, atol=near, equal_nan=True)
+    return all(
+        a.shape == t.shape and np.allclose(a, t, rtol=0, atol=tolerance * np.abs(t).max(initial=0.0), equal_nan=True)
+        for a, t in pairs
+    )
 
 
 def _hint_for_one(value, expected, mistakes, tolerance):
@@ -132,63 +98,48 @@ def _hint(answers, truths, mistakes, tolerance):
     for text, wrong in mistakes.items():
         if close(answers, wrong, tolerance):
             return text
-    return form or _slip(answers, [_floats(truth) for truth in truths], tolerance)
-
-
-def _slip(answers, truths, tolerance):
-    """What is wrong with answers of the right form that make none of the mistakes foreseen."""
+    if form:
+        return form
+    truths = [plain(truth).astype(float) for truth in truths]
     with np.errstate(all="ignore"):
         for text, slip in SLIPS.items():
             if close(answers, [slip(truth) for truth in truths], tolerance):
                 return text
-    pairs = [(_floats(answer), truth) for answer, truth in zip(answers, truths, strict=True)]
-    if any(_shifted(a, t, tolerance) for a, t in pairs):
+    pairs = [(plain(answer).astype(float), truth) for answer, truth in zip(answers, truths, strict=True)]
+    long = [(a, t) for a, t in pairs if a.ndim and len(a) > 2]
+    if any(close([a[1:]], [t[:-1]], tolerance) or close([a[:-1]], [t[1:]], tolerance) for a, t in long):
         return "The values are right, and one frame early or late: where does counting begin?"
-    if all(_offset(a, t, tolerance) for a, t in pairs):
+    if all(a.size > 1 and np.ptp(a - t) <= tolerance * np.abs(t).max() < np.abs(a - t).max() for a, t in pairs):
         return "Right but for a constant that is added: from where do you count?"
     if all((a * t < 0).all() for a, t in pairs):
         return "The sign is the other way round, and that is not all."
-    larger = [a.mean() > t.mean() for a, t in pairs]
-    if all(larger):
-        return "Too large."
-    return "Not yet; sometimes too large, sometimes too small." if any(larger) else "Too small."
-
-
-def _shifted(a, t, tolerance):
-    """Whether `a` is `t` moved by one along the first axis."""
-    if not a.ndim or len(a) <= 2:
-        return False
-    near = tolerance * np.abs(t).max()
-    return any(np.allclose(x, y, rtol=0, atol=near) for x, y in ((a[1:], t[:-1]), (a[:-1], t[1:])))
-
-
-def _offset(a, t, tolerance):
-    near = tolerance * np.abs(t).max()
-    return a.size > 1 and np.ptp(a - t) <= near < np.abs(a - t).max()
+    larger = tuple({bool(a.mean() > t.mean()) for a, t in pairs})
+    words = {(True,): "Too large.", (False,): "Too small."}
+    return words.get(larger, "Not yet; sometimes too large, sometimes too small.")
 
 
 def _form(answer, truth):
     """What is wrong with an answer before its values are looked at."""
     if answer is None:
         return "Your function returns nothing: is there a `return`?"
+    kind = type(answer).__name__
     if isinstance(truth, (xr.DataArray, xr.Dataset)):
-        kind = type(truth)
-        if not isinstance(answer, kind):
-            return f"An xarray.{kind.__name__} is asked for, and this is a {type(answer).__name__}: keep the labels."
+        if not isinstance(answer, type(truth)):
+            return f"An xarray.{type(truth).__name__} is asked for, and this is a {kind}: keep the labels."
         if set(answer.dims) != set(truth.dims):
             return f"The dimensions asked for are {tuple(truth.dims)}; these are {tuple(answer.dims)}."
         if isinstance(truth, xr.DataArray) and answer.dims != truth.dims:
             return f"The right dimensions in another order: {truth.dims} is asked for."
     try:
-        value, right = _floats(answer), plain(truth)
+        value, right = plain(answer).astype(float), plain(truth)
     except (TypeError, ValueError):
-        return f"Numbers are asked for, and this is a {type(answer).__name__}."
+        return f"Numbers are asked for, and this is a {kind}."
     if value.shape != right.shape:
-        if value.ndim == right.ndim and value.ndim and value.shape[1:] == right.shape[1:]:
-            how = "many" if len(value) > len(right) else "few"
-            one = abs(len(value) - len(right)) == 1
-            return f"{'One too ' + how if one else 'Too ' + how} along the first axis: where does counting begin?"
-        return f"The shape is {value.shape}, and that is not the shape asked for."
+        if value.ndim != right.ndim or value.shape[1:] != right.shape[1:]:
+            return f"The shape is {value.shape}, and that is not the shape asked for."
+        more = len(value) - len(right)
+        how = ("One too " if abs(more) == 1 else "Too ") + ("many" if more > 0 else "few")
+        return f"{how} along the first axis: where does counting begin?"
     if np.isnan(value).any() and not np.isnan(right.astype(float)).any():
         return "There are NaN in it: what is divided by zero, or not found?"
     return None
