@@ -231,7 +231,7 @@ def z_mse(error):
 
 
 def verdict(judge):
-    """Check ``judge(truth, forecast)``, a list of faults or ``["usable"]``; both are (Vm, Cai), arrays (ms, nodes)."""
+    """Check ``judge(truth, forecast)``, faults or ``["usable"]``; each is Vm [mV] and Cai [mM] of (time, nodes)."""
     truth = _film()
     forecasts = {
         "": truth,
@@ -304,7 +304,7 @@ def conv_weights(count):
 
 
 def pays_after(beats):
-    """Check ``beats(training, solver, surrogate)``, how many pay for a training [s]; a beat of the others is in ms."""
+    """Check ``beats(training, solver, surrogate)``, after how many beats training has paid; in s, and in ms a beat."""
     return answers.function(beats, lambda a, b, c: 1000 * a / (b - c), [(600.0, 90.0, 20.0), (45.0, 80.0, 70.0)], {
         "The surrogate's own time is not free: a beat saves the difference.": lambda a, b, c: 1000 * a / b,
         "Divided by the surrogate's time: what a beat saves is the difference.": lambda a, b, c: 1000 * a / c,

@@ -69,8 +69,7 @@ def plain(value):
         return np.array(repr(value))
     if isinstance(value, xr.Dataset):
         value = value.to_dataarray()
-    several = isinstance(value, (list, tuple)) and len(value)
-    return np.stack([plain(v) for v in value]) if several else np.asarray(value)
+    return np.stack([plain(v) for v in value]) if isinstance(value, (list, tuple)) and value else np.asarray(value)
 
 
 def close(answers, truths, tolerance):
@@ -114,8 +113,8 @@ def _hint(answers, truths, mistakes, tolerance):
     if all((a * t < 0).all() for a, t in pairs):
         return "The sign is the other way round, and that is not all."
     larger = tuple({bool(a.mean() > t.mean()) for a, t in pairs})
-    words = {(True,): "Too large.", (False,): "Too small."}
-    return words.get(larger, "Not yet; sometimes too large, sometimes too small.")
+    one_sided = {(True,): "Too large.", (False,): "Too small."}
+    return one_sided.get(larger, "Not yet; sometimes too large, sometimes too small.")
 
 
 def _form(answer, truth):
