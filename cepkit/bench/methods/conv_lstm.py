@@ -1,6 +1,7 @@
 """A convolutional LSTM: the same small rule at every place of the sheet."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,23 +13,6 @@ from cepkit.fields import AMPLITUDE
 from cepkit.surrogates.base import Surrogate, surrogate
 
 KEEP = 0.8  # of the frame that a step begins from; the rest is written anew
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`ConvLSTM`."""
-
-    patch: int = 4  # nodes a side of the squares folded into channels; 1 where the sheet is not a multiple of it
-    hidden: int = 24  # channels of the hidden state
-    kernel: int = 5  # places a side that a place sees in a step; 1 where there is one place only
-    stride: int = 5  # frames in a step
-    seen: int = 40  # steps of the history that are read, its last
-    given: int = 10  # steps of a training window with the truth as input
-    free: int = 50  # steps after them: none of these is run free at first, all after two thirds of the batches
-    batch: int = 8  # windows
-    rounds: int = 110  # batches
-    learning_rate: float = 6e-3  # highest of a one-cycle schedule
-    seed: int = 0
 
 
 class ConvCell(nn.Module):
@@ -64,9 +48,22 @@ class ConvLSTM(Surrogate):
     which lies between -1 and 1: a forecast can be wrong, but not without bound.
     """
 
+    @dataclass(frozen=True)
+    class Settings:
+        patch: int = 4  # nodes a side of the squares folded into channels; 1 where the sheet is not a multiple of it
+        hidden: int = 24  # channels of the hidden state
+        kernel: int = 5  # places a side that a place sees in a step; 1 where there is one place only
+        stride: int = 5  # frames in a step
+        seen: int = 40  # steps of the history that are read, its last
+        given: int = 10  # steps of a training window with the truth as input
+        free: int = 50  # steps after them: none of these is run free at first, all after two thirds of the batches
+        batch: int = 8  # windows
+        rounds: int = 110  # batches
+        learning_rate: float = 6e-3  # highest of a one-cycle schedule
+        seed: int = 0
+
     reads_stimulus = True
     trains = True
-    Settings = Settings
     configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
 
     def _fit(self, learning):
@@ -76,16 +73,15 @@ class ConvLSTM(Surrogate):
         self._build()
         X = [self._pictures(to_tensor(run)) for run in learning.runs]
         U = [self._pushes(stimulus) for stimulus in learning.stimuli]
-        draw = lambda: self._batch(X, U)  # noqa: E731
-        history = train(self.network, draw, self._error, learning, s.rounds, s.learning_rate)
+        history = train(self.network, partial(self._batch, X, U), self._error, learning, s.rounds, s.learning_rate)
         self.card |= {"scaling": self.scaling.to_dict(), "training": history}
 
     def _build(self):
-        s, shape = self.settings, [len(c) for c in self.grid.values()]
-        if len(shape) != 2:
+        s, self.shape = self.settings, [len(c) for c in self.grid.values()]
+        if len(self.shape) != 2:
             raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
-        self.patch = s.patch if all(n % s.patch == 0 for n in shape) else 1
-        self.places = tuple(n // self.patch for n in shape)
+        self.patch = s.patch if all(n % s.patch == 0 for n in self.shape) else 1
+        self.places = tuple(n // self.patch for n in self.shape)
         area = self.patch**2
         told = slice(4 * area, 4 * area + s.stride)
         kernel = s.kernel if max(self.places) > 1 else 1
@@ -94,12 +90,11 @@ class ConvLSTM(Surrogate):
     def _pictures(self, X):
         """Frames in physical units (..., N_in) to z-scored pictures (..., 4, y, x)."""
         mean, std = self.scaling.vectors(self.nodes)
-        shape = [len(c) for c in self.grid.values()]
-        return ((X - mean) / std).unflatten(-1, (*shape, 4)).movedim(-1, -3)
+        return ((X - mean) / std).unflatten(-1, (*self.shape, 4)).movedim(-1, -3)
 
     def _pushes(self, U):
         """Stimulus current (..., N) as pictures (..., y, x), 1 where a node is stimulated."""
-        return U.unflatten(-1, [len(c) for c in self.grid.values()]) / AMPLITUDE
+        return U.unflatten(-1, self.shape) / AMPLITUDE
 
     def _error(self, network, batch, done):
         """Mean squared error of what follows the frames given, of which there are fewer as ``done`` grows."""
@@ -120,18 +115,8 @@ class ConvLSTM(Surrogate):
     def step_through(self, frames, pushes):
         """Read frames as long as there are any, then run free as long as the stimulus is known.
 
-        Parameters
-        ----------
-        frames : torch.Tensor, shape (batch, n * stride + 1, 4, y, x)
-            z-scores; every ``stride``-th is read, the first and the last among them.
-        pushes : torch.Tensor, shape (batch, steps * stride, y, x)
-
-        Returns
-        -------
-        made : torch.Tensor, shape (batch, steps * stride, 4, y, x)
-            What follows the first frame.
-        x : torch.Tensor
-            The last of them.
+        Every ``stride``-th of the frames (batch, n * stride + 1, 4, y, x) is read, its first and its last among them;
+        pushes are (batch, steps * stride, y, x).  Returns the frames that follow the first, and the last of them.
         """
         s, cell, p = self.settings, self.network, self.patch
         h = c = frames.new_zeros(len(frames), s.hidden, *self.places)

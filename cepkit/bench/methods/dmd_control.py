@@ -8,16 +8,6 @@ from cepkit.bench.methods.reduced import Reduced
 from cepkit.surrogates.base import surrogate
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`DMDControl`."""
-
-    components: int = 64  # K, principal components kept
-    ridges: tuple = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # penalties, shares of the mean square of an input
-    horizon: int = 1000  # frames of the free runs on the validation part by which the penalty is chosen
-    seed: int = 0  # not used: nothing is drawn
-
-
 @surrogate("dmd_control", "DMD with control", "#777777", "-", version="283424cf4fed0eee")
 class DMDControl(Reduced):
     """a(k + 1) = A a(k) + B u(k) + c, by least squares over all pairs of frames.
@@ -25,15 +15,16 @@ class DMDControl(Reduced):
     Proctor, Brunton and Kutz 2016, doi:10.1137/15M1013857; the constant input that gives c lets the linear
     map rest somewhere else than at the mean of the training frames.  A linear map answers to a stimulus of
     half the strength by half an action potential: it has no threshold.  A run that leaves the finite
-    numbers stays at its last finite frame.
-
-    Attributes
-    ----------
-    map : torch.Tensor, shape (K + P + 1, K)
-        A, B and c, stacked and transposed: ``cat(a, u, 1) @ map`` is the next frame.
+    numbers stays at its last finite frame.  ``map`` (K + P + 1, K) is A, B and c, stacked and transposed.
     """
 
-    Settings = Settings
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 64  # K, principal components kept
+        ridges: tuple = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # to choose from; shares of an input's square
+        horizon: int = 1000  # frames of the free runs on the validation part by which the penalty is chosen
+        seed: int = 0  # not used: nothing is drawn
+
     configurations = {"smoke": {"components": 8, "horizon": 100}}
     validates = True
     learnt = ("map",)

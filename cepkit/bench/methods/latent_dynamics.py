@@ -1,6 +1,7 @@
 """Latent dynamics: a few hidden numbers driven by the stimulus, and a decoder; no encoder."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -9,22 +10,6 @@ from cepkit.bench.methods.reduced import Stepped, train
 from cepkit.surrogates.base import surrogate
 
 LEAK, GAIN = 0.02, 0.2  # of a step; the leak keeps the untrained z bounded, and f may undo it
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`LatentDynamics`."""
-
-    components: int = 64  # K, principal components that the decoder writes
-    latent: int = 48  # numbers in z
-    hidden: int = 160  # units in the one hidden layer of f and of g
-    stride: int = 5  # frames in a step of z
-    window: int = 300  # steps of a training window
-    settle: int = 100  # of these, at its beginning, do not count in the loss
-    batch: int = 32  # windows
-    rounds: int = 500  # batches
-    learning_rate: float = 2e-3  # highest of a one-cycle schedule
-    seed: int = 0
 
 
 class Dynamics(nn.Module):
@@ -40,10 +25,10 @@ class Dynamics(nn.Module):
         with torch.no_grad():
             self.told.weight.mul_(5)  # a pulse fills one frame in hundreds
 
-    def forward(self, U, z=None):
-        """Inputs (batch, steps, n_in) to latents (batch, steps, latent), from z or the fixed state 0."""
+    def forward(self, U):
+        """Inputs (batch, steps, n_in) to latents (batch, steps, latent), from the fixed state 0."""
         told = self.told(U).unbind(1)
-        z = U.new_zeros(len(U), self.rate.out_features) if z is None else z
+        z = U.new_zeros(len(U), self.rate.out_features)
         felt, rate = self.felt.weight.T, self.rate.weight.T  # z <- (1 - LEAK) z + GAIN rate(tanh(felt(z) + told(u)))
         out = []
         for u in told:
@@ -63,7 +48,19 @@ class LatentDynamics(Stepped):
     as many frames earlier, in unstimulated tissue.  The components are decoded ``stride`` frames at a time.
     """
 
-    Settings = Settings
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 64  # K, principal components that the decoder writes
+        latent: int = 48  # numbers in z
+        hidden: int = 160  # units in the one hidden layer of f and of g
+        stride: int = 5  # frames in a step of z
+        window: int = 300  # steps of a training window
+        settle: int = 100  # of these, at its beginning, do not count in the loss
+        batch: int = 32  # windows
+        rounds: int = 500  # batches
+        learning_rate: float = 2e-3  # highest of a one-cycle schedule
+        seed: int = 0
+
     configurations = {"smoke": {"components": 8, "latent": 8, "hidden": 16, "window": 60, "settle": 20, "batch": 8,
                                 "rounds": 10}}  # fmt: skip
 
@@ -73,13 +70,13 @@ class LatentDynamics(Stepped):
 
     def _learn(self, A, U, validation, learning):
         s = self.settings
+        draw = partial(self._batch, A, U, s.window)
+        self.card["training"] = train(self.network, draw, self._loss, learning, s.rounds, s.learning_rate)
 
-        def loss(network, batch, done):
-            _, told, wanted = batch
-            return self._mismatch(network.decoder(network(told)[:, s.settle :]), wanted[:, s.settle :])
-
-        draw = lambda: self._batch(A, U, s.window)  # noqa: E731
-        self.card["training"] = train(self.network, draw, loss, learning, s.rounds, s.learning_rate, every=20)
+    def _loss(self, network, batch, done):
+        _, told, wanted = batch
+        settle = self.settings.settle
+        return self._mismatch(network.decoder(network(told)[:, settle:]), wanted[:, settle:])
 
     def _read(self, last):
         return -(-last // self.settings.stride)  # whole steps that end with the history

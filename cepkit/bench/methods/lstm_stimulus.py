@@ -1,30 +1,13 @@
 """The LSTM that is told of the stimulus: it reads its own last output and the stimulus, and writes what follows."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from cepkit.bench.methods.reduced import Stepped, train
 from cepkit.surrogates.base import surrogate
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`LSTMStimulus`."""
-
-    components: int = 48  # K, principal components
-    hidden: int = 160  # numbers in the hidden state
-    stride: int = 5  # frames that a step writes
-    window: int = 260  # steps of a training window
-    settle: int = 60  # of these, at its beginning, do not count in the loss; in the finish only they are given the truth
-    batch: int = 16  # windows
-    rounds: int = 120  # batches with the truth as input
-    finish: int = 200  # batches that run free
-    noise: float = 0.3  # standard deviation, on the inputs of the first part
-    learning_rate: float = 6e-3  # highest of the one-cycle schedule of the first part,
-    last_rate: float = 3e-3  # and of the finish
-    seed: int = 0
 
 
 class Cell(nn.Module):
@@ -67,7 +50,21 @@ class LSTMStimulus(Stepped):
     network's own, in free runs that grow to the whole window.  Its gates and the tanh keep every output finite.
     """
 
-    Settings = Settings
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 48  # K, principal components
+        hidden: int = 160  # numbers in the hidden state
+        stride: int = 5  # frames that a step writes
+        window: int = 260  # steps of a training window
+        settle: int = 60  # of these, its first, do not count in the loss; in the finish only they are given the truth
+        batch: int = 16  # windows
+        rounds: int = 120  # batches with the truth as input
+        finish: int = 200  # batches that run free
+        noise: float = 0.3  # standard deviation, on the inputs of the first part
+        learning_rate: float = 6e-3  # highest of the one-cycle schedule of the first part,
+        last_rate: float = 3e-3  # and of the finish
+        seed: int = 0
+
     configurations = {"smoke": {"components": 6, "hidden": 16, "window": 40, "settle": 10, "batch": 4, "rounds": 10,
                                 "finish": 5}}  # fmt: skip
 
@@ -76,7 +73,7 @@ class LSTMStimulus(Stepped):
 
     def _learn(self, A, U, validation, learning):
         s, self.card["training"] = self.settings, []
-        draw = lambda: self._batch(A, U, s.window)  # noqa: E731
+        draw = partial(self._batch, A, U, s.window)
         passes = (("given", self._given, s.rounds, s.learning_rate), ("free", self._free, s.finish, s.last_rate))
         for part, loss, rounds, rate in passes:
             history = train(self.network, draw, loss, learning, rounds, rate, part)

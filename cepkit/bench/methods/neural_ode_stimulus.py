@@ -1,31 +1,13 @@
 """The latent ODE that is told of the stimulus: what drives the heart drives the equation."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from cepkit.bench.methods.reduced import Stepped, train
 from cepkit.surrogates.base import surrogate
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`NeuralODEStimulus`."""
-
-    components: int = 48  # K, principal components
-    latent: int = 40  # numbers in z
-    hidden: int = 128  # units in the hidden layers of f and of the decoder
-    recurrent: int = 64  # units of the encoder
-    stride: int = 5  # frames in a step of the solver
-    seen: int = 60  # steps that the encoder reads, the last of the history
-    window: int = 200  # steps of a training window after those
-    batch: int = 16  # windows
-    rounds: int = 220  # batches
-    leak: float = 0.02  # of a step; see ForcedODE
-    gain: float = 0.2
-    learning_rate: float = 4e-3  # highest of a one-cycle schedule
-    seed: int = 0
 
 
 class ForcedODE(nn.Module):
@@ -49,12 +31,7 @@ class ForcedODE(nn.Module):
         return torch.addmm(z, pushed, self.rate.weight.T, beta=-self.settings.leak, alpha=self.settings.gain)
 
     def forward(self, a, u, told):
-        """From frames a (batch, seen, K) with inputs u (batch, seen, stride * P), on with ``told``.
-
-        Returns
-        -------
-        torch.Tensor, shape (batch, steps, stride * K)
-        """
+        """From frames a (batch, seen, K) with inputs u, on with ``told``: (batch, steps, stride * K)."""
         z = self.begin(self.encoder(torch.cat([a, u], dim=-1))[1][-1])
         out = []
         for push in self.told(told).unbind(1):
@@ -73,7 +50,22 @@ class NeuralODEStimulus(Stepped):
     of its forecast.  The tanh in f and the leak keep z bounded.
     """
 
-    Settings = Settings
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 48  # K, principal components
+        latent: int = 40  # numbers in z
+        hidden: int = 128  # units in the hidden layers of f and of the decoder
+        recurrent: int = 64  # units of the encoder
+        stride: int = 5  # frames in a step of the solver
+        seen: int = 60  # steps that the encoder reads, the last of the history
+        window: int = 200  # steps of a training window after those
+        batch: int = 16  # windows
+        rounds: int = 220  # batches
+        leak: float = 0.02  # of a step; see ForcedODE
+        gain: float = 0.2
+        learning_rate: float = 4e-3  # highest of a one-cycle schedule
+        seed: int = 0
+
     configurations = {"smoke": {"components": 6, "latent": 6, "hidden": 16, "recurrent": 8, "seen": 10, "window": 30,
                                 "batch": 4, "rounds": 10}}  # fmt: skip
     least = 1
@@ -83,14 +75,12 @@ class NeuralODEStimulus(Stepped):
 
     def _learn(self, A, U, validation, learning):
         s = self.settings
+        draw = partial(self._batch, A, U, s.seen + s.window)
+        self.card["training"] = train(self.network, draw, self._loss, learning, s.rounds, s.learning_rate)
 
-        def loss(network, batch, done):
-            a, u, y = batch
-            made = network(a[:, 1 : s.seen + 1], u[:, : s.seen], u[:, s.seen :])  # frames that steps end with
-            return self._mismatch(made, y[:, s.seen :])
-
-        draw = lambda: self._batch(A, U, s.seen + s.window)  # noqa: E731
-        self.card["training"] = train(self.network, draw, loss, learning, s.rounds, s.learning_rate)
+    def _loss(self, network, batch, done):
+        (a, u, y), seen = batch, self.settings.seen
+        return self._mismatch(network(a[:, 1 : seen + 1], u[:, :seen], u[:, seen:]), y[:, seen:])
 
     def _read(self, last):
         return min(self.settings.seen, last // self.settings.stride)

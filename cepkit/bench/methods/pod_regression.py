@@ -16,18 +16,6 @@ FAR = 3000  # frames; longer ago is all the same
 USUAL = 650  # frames; the interval supposed where the history does not reach
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`PODRegression`."""
-
-    components: int = 64  # K, principal components
-    samples: int = 400  # frames that the length scales of the kernel are chosen by
-    centres: int = 1800  # frames that the regression is a sum of kernels around
-    frames: int = 20_000  # frames that it is fitted to
-    skip: int = 1000  # frames at the beginning of each run left out, for want of a known past
-    seed: int = 0
-
-
 @surrogate("pod_regression", "POD regression", "#44AA99", "-", version="44f945a9ab74a6ba", draws=True)
 class PODRegression(Reduced):
     """a(k) = r(theta(k)): Gaussian process regression from the parameters of the pacing to the components.
@@ -38,19 +26,19 @@ class PODRegression(Reduced):
     frames; the mean of the process is then that of the subset of regressors, a sum over ``centres`` (Quinonero-Candela
     and Rasmussen 2005, JMLR 6:1939).  Nothing is stepped, so nothing can drift; of the frames given the model reads
     **none**, and a stimulus before the last two is forgotten.  Sites that are stimulated at once become their mean.
-
-    Attributes
-    ----------
-    scales : torch.Tensor, shape (D,)
-        Length scales.
-    centres : torch.Tensor, shape (M, D)
-        Parameters divided by the length scales.
-    weights : torch.Tensor, shape (M, K)
     """
 
-    Settings = Settings
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 64  # K, principal components
+        samples: int = 400  # frames that the length scales of the kernel are chosen by
+        centres: int = 1800  # frames that the regression is a sum of kernels around
+        frames: int = 20_000  # frames that it is fitted to
+        skip: int = 1000  # frames at the beginning of each run left out, for want of a known past
+        seed: int = 0
+
     configurations = {"smoke": {"components": 8, "samples": 60, "centres": 100, "frames": 400, "skip": 200}}
-    learnt = ("scales", "centres", "weights")
+    learnt = ("scales", "centres", "weights")  # of shape (7,), (M, 7) and (M, K); centres are divided by the scales
 
     def _learn(self, A, U, validation, learning):
         s = self.settings

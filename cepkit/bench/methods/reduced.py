@@ -20,14 +20,9 @@ EVERY = 5  # frames from one that scaling and components are computed from to th
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn`` and ``_run``; its settings have ``components`` and ``seed``.
-
-    Attributes
-    ----------
-    basis : torch.Tensor, shape (N_in, K)
-        Orthonormal columns: ``(frame - mean) / std @ basis`` are the components.
-    scale : torch.Tensor, shape (K,)
-        Standard deviation of each component in training.
+    A method writes ``_learn`` and ``_run``; its settings have ``components`` and ``seed``.  ``basis`` (N_in, K) has
+    orthonormal columns, ``(frame - mean) / std @ basis`` are the components, and ``scale`` (K,) is the standard
+    deviation of each in training.
     """
 
     reads_stimulus = True
@@ -36,33 +31,23 @@ class Reduced(Surrogate):
     learnt = ()  # names of the tensors that ``_learn`` finds
     network = None  # or the one that ``_build`` makes and ``_learn`` trains
 
-    # ---- what a method provides -----------------------------------------------------------------------
     def _build(self, K, P):
         """Make what is random or untrained, for K components and P patches."""
 
     def _learn(self, A, U, validation, learning):
-        """Learn from components.
+        """Learn from the components (time, K), of variance 1, and the stimulus in patches (time, P) of each trajectory.
 
-        Parameters
-        ----------
-        A : list of torch.Tensor, each (time, K)
-            Components of each trajectory, each divided by its standard deviation.
-        U : list of torch.Tensor, each (time, P)
-            Stimulus in P patches, 1 where a patch is stimulated in full; U[k] acts between frames k and k + 1.
-        validation : list of (A, U)
-            To choose by; may be empty.
-        learning : Learning
-            Its progress bar and checkpoint.
+        U[k] is 1 where a patch is stimulated in full between frames k and k + 1.  ``validation``, pairs of the same
+        to choose by, may be empty.
         """
 
     def _run(self, A, U, steps):
         """Run free: histories (start, time, K), stimulus (start, time + steps, P) to (start, steps, K)."""
         raise NotImplementedError
 
-    # ---- the doors ------------------------------------------------------------------------------------
     def _fit(self, learning):
         self.scaling, basis, energy = principal(learning.runs)
-        self.basis = basis[:, : min(self.settings.components, basis.shape[1])].contiguous()
+        self.basis = basis[:, : self.settings.components].contiguous()
         self.scale = energy[: self.basis.shape[1]].sqrt()
         A, U = self._reduced(learning)
         part = learning.part("validation") if self.validates else None
@@ -72,8 +57,7 @@ class Reduced(Surrogate):
         self._build(A[0].shape[1], U[0].shape[1])
         self._learn(A, U, validation, learning)
         self.card |= {"scaling": self.scaling.to_dict(), "training seconds": time.perf_counter() - began}
-        own = self._tensors().keys() - {"basis", "scale"}
-        self.card["weights"] = sum(self._tensors()[name].numel() for name in own)
+        self.card["weights"] = sum(t.numel() for name, t in self._tensors().items() if name not in ("basis", "scale"))
 
     def _reduced(self, learning):
         A = [self._encode(to_tensor(run)) for run in learning.runs]
@@ -125,7 +109,7 @@ class Reduced(Surrogate):
 class Stepped(Reduced):
     """A reduced model whose step from frame k writes frames k + 1 to k + ``stride`` at once.
 
-    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer`` in place of ``_run``.
+    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer``.
     """
 
     least = 0  # steps of a history that it cannot do without
@@ -135,18 +119,9 @@ class Stepped(Reduced):
         return last // self.settings.stride
 
     def _answer(self, a, u, read):
-        """Run free.
+        """Run free: (start, steps, stride * K), told of the stimulus u (start, read + steps, stride * P) step by step.
 
-        Parameters
-        ----------
-        a : torch.Tensor, shape (start, read + 1, K)
-            The frames of the history that its last steps begin from, and its last frame.
-        u : torch.Tensor, shape (start, read + steps, stride * P)
-            Stimulus in the steps of the history and of the forecast.
-
-        Returns
-        -------
-        torch.Tensor, shape (start, steps, stride * K)
+        Of the history there are the frames that its last steps begin from, and its last: a (start, read + 1, K).
         """
         raise NotImplementedError
 
@@ -166,12 +141,9 @@ class Stepped(Reduced):
         return steps_of(torch.stack(frames), torch.stack(pushes), s.stride)
 
     def _mismatch(self, made, wanted):
-        """Mean squared error of frames (batch, steps, stride * K), components weighed by their share of the variance."""
+        """Mean squared error of (batch, steps, stride * K), each component weighed by its share of the variance."""
         weight = self.scale / self.scale.square().mean().sqrt()
         return ((made - wanted).unflatten(-1, (self.settings.stride, -1)) * weight).square().mean()
-
-
-# ---- stimulus and frames by steps -----------------------------------------------------------------------
 
 
 def padded(U, first, stop, stride):
@@ -186,21 +158,12 @@ def in_steps(x, stride):
 
 
 def steps_of(frames, pushes, stride):
-    """Frames (batch, steps * stride + 1, K) and the stimulus between them (batch, steps * stride, P), cut into steps.
+    """Frames (batch, steps * stride + 1, K) and the stimulus between them by steps.
 
-    Returns
-    -------
-    a : torch.Tensor, shape (batch, steps + 1, K)
-        The frame each step begins from, and the last of all.
-    u : torch.Tensor, shape (batch, steps, stride * P)
-        The stimulus in each.
-    y : torch.Tensor, shape (batch, steps, stride * K)
-        The frames each has to write.
+    Returns the frames that steps begin from, and the last of all, (batch, steps + 1, K); the stimulus in each step
+    (batch, steps, stride * P); and the frames that each has to write (batch, steps, stride * K).
     """
     return frames[:, ::stride], in_steps(pushes, stride), in_steps(frames[:, 1:], stride)
-
-
-# ---- training -------------------------------------------------------------------------------------------
 
 
 def windows(A, U, length, batch):
@@ -210,12 +173,12 @@ def windows(A, U, length, batch):
         yield A[piece][k : k + length + 1], U[piece][k : k + length]
 
 
-def train(network, draw, loss, learning, rounds, learning_rate, part=0, every=10):
-    """Train on ``rounds`` batches that ``draw`` draws, by a one-cycle schedule; its history has some entries a round.
+def train(network, draw, loss, learning, rounds, learning_rate, part=0):
+    """Train on ``rounds`` batches that ``draw`` draws; the history, with an entry every ten of them where that divides.
 
     ``part`` tells the checkpoints of several trainings of one model apart.
     """
-    updates = math.gcd(rounds, every)
+    updates = math.gcd(rounds, 10)
     history = tune(
         network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
         schedule="one-cycle", clip=1.0, checkpoint=learning.checkpoint and f"{learning.checkpoint}-{part}",
@@ -224,12 +187,9 @@ def train(network, draw, loss, learning, rounds, learning_rate, part=0, every=10
     return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
 
 
-# ---- principal components -------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Runs:
-    """Trajectories that can be asked a cache for: the same where their data are."""
+    """Trajectories that a cache can be asked for: the same where their data are."""
 
     key: str
     pieces: list = field(compare=False)
@@ -238,13 +198,8 @@ class Runs:
 def principal(pieces, count=256):
     """Scaling and principal components of some trajectories, computed once for the same data.
 
-    Returns
-    -------
-    scaling : Scaling
-    basis : torch.Tensor, shape (N_in, K)
-        Orthonormal; K is ``count``, or N_in if that is less.
-    energy : torch.Tensor, shape (K,)
-        Mean square of each component.
+    Returns a :class:`Scaling`, an orthonormal basis (N_in, K) with K = ``count``, or N_in if that is less, and the
+    mean square of each component (K,).
     """
     marks = (f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}".encode() for p in pieces)
     return _principal(Runs(digest(*marks), pieces), count)

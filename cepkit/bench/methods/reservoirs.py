@@ -16,8 +16,6 @@ from cepkit.surrogates.base import surrogate
 
 LIMIT = 8.0  # standard deviations; within these the components of a free run are held
 
-# ---- the cores --------------------------------------------------------------------------------------
-
 
 class Reservoir(NamedTuple):
     """Weights that are drawn once and never trained."""
@@ -28,18 +26,10 @@ class Reservoir(NamedTuple):
 
 
 def draw_reservoir(size, gains, radius, generator):
-    """A random reservoir.
+    """A random reservoir of a spectral radius; ``gains`` (inputs,) say how strongly each input is felt.
 
     The entries of W are Gaussian of variance radius^2 / size.  By the circular law its eigenvalues
     then fill a disc of that radius, closely so from some hundred units on.
-
-    Parameters
-    ----------
-    gains : torch.Tensor, shape (inputs,)
-        How strongly each input is felt; standard deviation of its weights.  Their precision is that of the reservoir.
-    radius : float
-        Spectral radius of W.
-    generator : numpy.random.Generator
     """
 
     def normal(*shape):
@@ -52,13 +42,8 @@ def listen(reservoir, r, x, leak):
     """One update of a leaky reservoir: r <- (1 - leak) r + leak tanh(W r + W_in x + bias).
 
     Jaeger and Haas 2004, doi:10.1126/science.1091277; the leak as in Shahi et al. 2022,
-    doi:10.1016/j.mlwa.2022.100300.
-
-    Parameters
-    ----------
-    r, x : torch.Tensor, shapes (batch, size) and (batch, inputs)
-    leak : float
-        1 forgets the old state but for what W brings back; near 0 the reservoir is slow.
+    doi:10.1016/j.mlwa.2022.100300.  A leak of 1 forgets r (batch, size) but for what W brings back; near 0 the
+    reservoir is slow.
     """
     felt = torch.addmm(reservoir.bias, x, reservoir.W_in).addmm_(r, reservoir.W)
     return torch.lerp(r, felt.tanh_(), leak)
@@ -70,26 +55,16 @@ def delays(x, taps, spacing):
     return torch.cat([x[..., (taps - 1 - k) * spacing :, :][..., :last, :] for k in range(taps)], dim=-1)
 
 
-def products(v):
-    """All products of two entries, each pair once: shape (..., m) to (..., m (m + 1) / 2)."""
-    first, second = torch.triu_indices(v.shape[-1], v.shape[-1])
-    return v[..., first] * v[..., second]
-
-
 def nvar_features(linear, quadratic=None):
     """Features of the next-generation reservoir: 1, the linear ones, and products of two.
 
-    Gauthier et al. 2021, doi:10.1038/s41467-021-25801-2.
-
-    Parameters
-    ----------
-    linear : torch.Tensor, shape (..., m)
-        Frames beside earlier ones, see :func:`delays`.
-    quadratic : torch.Tensor, shape (..., q), optional
-        What is multiplied; default: all the linear ones.
+    Gauthier et al. 2021, doi:10.1038/s41467-021-25801-2.  The linear ones (..., m) are frames beside earlier ones,
+    see :func:`delays`; what is multiplied, each pair once, are the ``quadratic`` (..., q), or else all of them.
     """
     quadratic = linear if quadratic is None else quadratic
-    return torch.cat([torch.ones_like(linear[..., :1]), linear, products(quadratic)], dim=-1)
+    first, second = torch.triu_indices(quadratic.shape[-1], quadratic.shape[-1])
+    products = quadratic[..., first] * quadratic[..., second]
+    return torch.cat([torch.ones_like(linear[..., :1]), linear, products], dim=-1)
 
 
 def ridge(gram, cross, penalty):
@@ -100,30 +75,26 @@ def ridge(gram, cross, penalty):
     return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), cross)
 
 
-# ---- what the two entrants share ----------------------------------------------------------------------
-
-
 class Readout(Stepped):
     """Steps that one linear map writes, which ridge regression finds.
 
-    Components are held within ``LIMIT``, and what is not a number becomes 0: a run that fails stays on its row, with
-    its failure.  A method writes ``_moments``, ``_begin`` and ``_features``.
+    A method writes ``_moments(A, U)``, which yields features (samples, F) and targets (samples, stride * K) chunk after
+    chunk; ``_begin(a, u)``, its memory after the steps of a history; and ``_features(memory, a, u)`` of a step, with
+    the new memory.  Components are held within ``LIMIT``, and what is not a number becomes 0: a run that fails stays
+    on its row, with its failure.
     """
+
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 32  # K, principal components
+        stride: int = 5  # frames that a step writes
+        noise: float = 0.3  # standard deviation, on the components in training
+        given: int = 1000  # frames given on the validation part
+        horizon: int = 2000  # frames forecast on it
+        seed: int = 0
 
     validates = True
     learnt = ("W_out",)
-
-    def _moments(self, A, U):
-        """Yield features (samples, F) and targets (samples, stride * K), chunk after chunk."""
-        raise NotImplementedError
-
-    def _begin(self, a, u):
-        """Memory after the steps of a history, which begin from a (start, steps, K) and are told u."""
-        raise NotImplementedError
-
-    def _features(self, memory, a, u):
-        """Features (start, F) of frame a (start, K) and the step's stimulus u (start, stride * P); new memory."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def _learn(self, A, U, validation, learning):
@@ -168,33 +139,6 @@ def blocks_of(A, U, stride):
     return a[:, :-1], u, y
 
 
-@dataclass(frozen=True)
-class Regression:
-    """What the settings of both have."""
-
-    components: int = 32  # K, principal components
-    stride: int = 5  # frames that a step writes
-    noise: float = 0.3  # standard deviation, on the components in training
-    given: int = 1000  # frames given on the validation part
-    horizon: int = 2000  # frames forecast on it
-    seed: int = 0
-
-
-# ---- echo state network -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ESNSettings(Regression):
-    """Of :class:`ESN`."""
-
-    size: int = 1200  # units of the reservoir
-    # Spectral radius, leak and gain of the components, to choose from on the validation part:
-    choices: tuple = ((0.95, 0.1, 0.0), (0.95, 0.1, 0.01), (0.95, 0.1, 0.03), (0.95, 0.3, 0.1))
-    push: float = 4.0  # gain of the stimulus
-    ridges: tuple = (1e-5, 3e-5, 1e-4, 1e-3)  # penalties to choose from
-    settle: int = 100  # steps before the state has forgotten its beginning; they are not learnt from
-
-
 @surrogate("esn", "echo state network", "#CC79A7", "-", version="6ac3cde6191e3c3b", draws=True)
 class ESN(Readout):
     """Echo state network: Jaeger and Haas 2004, doi:10.1126/science.1091277; on cardiac series Shahi et al. 2022.
@@ -204,7 +148,15 @@ class ESN(Readout):
     training stands for the errors that the model will meet when it feeds on itself.
     """
 
-    Settings = ESNSettings
+    @dataclass(frozen=True)
+    class Settings(Readout.Settings):
+        size: int = 1200  # units of the reservoir
+        # Spectral radius, leak and gain of the components, to choose from on the validation part:
+        choices: tuple = ((0.95, 0.1, 0.0), (0.95, 0.1, 0.01), (0.95, 0.1, 0.03), (0.95, 0.3, 0.1))
+        push: float = 4.0  # gain of the stimulus
+        ridges: tuple = (1e-5, 3e-5, 1e-4, 1e-3)  # penalties to choose from
+        settle: int = 100  # steps before the state has forgotten its beginning; they are not learnt from
+
     configurations = {"smoke": {"components": 6, "size": 60, "choices": ((0.9, 0.3, 0.3),), "ridges": (1e-4,),
                                 "settle": 10}}  # fmt: skip
 
@@ -222,46 +174,37 @@ class ESN(Readout):
         return Reservoir(radius * self.unit.W, W_in, 0.3 * self.unit.bias)
 
     def _moments(self, A, U, chunk=100):
-        s, reservoir = self.settings, self.reservoir
+        s = self.settings
         a, u, y = blocks_of(A, U, s.stride)
         noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(s.seed))
         x = torch.cat([a + s.noise * noise, u], dim=-1)
-        r, kept = torch.zeros(len(x), s.size), []
-        for k in range(x.shape[1]):
-            r = listen(reservoir, r, x[:, k], self.choice[1])
-            if k >= s.settle:
-                kept.append(self._seen(r, x[:, k]))
-            if len(kept) == chunk or (kept and k == x.shape[1] - 1):
-                yield torch.cat(kept), y[:, k + 1 - len(kept) : k + 1].transpose(0, 1).flatten(0, 1)
-                kept = []
+        r = self._states(torch.zeros(len(x), s.size), x[:, : s.settle])[-1]
+        for k in range(s.settle, x.shape[1], chunk):
+            part = x[:, k : k + chunk].transpose(0, 1)
+            _, *states = self._states(r, part.transpose(0, 1))
+            r = states[-1]
+            yield self._seen(torch.stack(states), part).flatten(0, 1), y[:, k : k + chunk].transpose(0, 1).flatten(0, 1)
+
+    def _states(self, r, x):
+        """States of the reservoir, r (batch, size) before the inputs x (batch, steps, d), and after each of them."""
+        states, reservoir = [r], self.reservoir
+        for told in x.unbind(1):
+            states.append(listen(reservoir, states[-1], told, self.choice[1]))
+        return states
 
     @staticmethod
     def _seen(r, x):
-        return torch.cat([torch.ones_like(r[:, :1]), x, r], dim=-1)
+        return torch.cat([torch.ones_like(r[..., :1]), x, r], dim=-1)
 
     def _begin(self, a, u):
-        reservoir, r = self.reservoir, a.new_zeros(len(a), self.settings.size)
-        for x in torch.cat([a, u], dim=-1).unbind(1):
-            r = listen(reservoir, r, x, self.choice[1])
-        return reservoir, r
+        r = a.new_zeros(len(a), self.settings.size)
+        return self.reservoir, self._states(r, torch.cat([a, u], dim=-1))[-1]
 
     def _features(self, memory, a, u):
         reservoir, r = memory
         x = torch.cat([a, u], dim=-1)
         r = listen(reservoir, r, x, self.choice[1])
         return self._seen(r, x), (reservoir, r)
-
-
-# ---- NVAR ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NVARSettings(Regression):
-    """Of :class:`NVAR`."""
-
-    multiplied: int = 10  # of how many leading components products are taken
-    choices: tuple = ((2, 2), (3, 6))  # to choose from: frames that are seen at once, and steps between them
-    ridges: tuple = (1e-4, 1e-2, 1e-1, 1.0)  # penalties to choose from
 
 
 @surrogate("nvar", "NVAR", "#AA7744", "-", version="6ac3cde6191e3c3b", draws=True)
@@ -272,7 +215,12 @@ class NVAR(Readout):
     and of products of two of the leading components.
     """
 
-    Settings = NVARSettings
+    @dataclass(frozen=True)
+    class Settings(Readout.Settings):
+        multiplied: int = 10  # of how many leading components products are taken
+        choices: tuple = ((2, 2), (3, 6))  # to choose from: frames that are seen at once, and steps between them
+        ridges: tuple = (1e-4, 1e-2, 1e-1, 1.0)  # penalties to choose from
+
     configurations = {"smoke": {"components": 6, "multiplied": 3, "choices": ((2, 2),), "ridges": (1e-3,)}}
 
     @property
