@@ -174,7 +174,7 @@ def windows(A, U, length, batch):
 
 
 def train(network, draw, loss, learning, rounds, learning_rate, part=0):
-    """Train on ``rounds`` batches that ``draw`` draws; the history, with an entry every ten of them where that divides.
+    """Train on ``rounds`` batches that ``draw`` draws, and return the history: the mean loss of every ten or fewer.
 
     ``part`` tells the checkpoints of several trainings of one model apart.
     """

@@ -78,10 +78,10 @@ def ridge(gram, cross, penalty):
 class Readout(Stepped):
     """Steps that one linear map writes, which ridge regression finds.
 
-    A method writes ``_moments(A, U)``, which yields features (samples, F) and targets (samples, stride * K) chunk after
-    chunk; ``_begin(a, u)``, its memory after the steps of a history; and ``_features(memory, a, u)`` of a step, with
-    the new memory.  Components are held within ``LIMIT``, and what is not a number becomes 0: a run that fails stays
-    on its row, with its failure.
+    A method writes ``_moments(a, u, y)``, which yields features (samples, F) and targets (samples, stride * K) chunk
+    after chunk; ``_begin(a, u)``, its memory after the steps of a history; and ``_features(memory, a, u)`` of a step,
+    with the new memory.  Components are held within ``LIMIT``, and what is not a number becomes 0: a run that fails
+    stays on its row, with its failure.
     """
 
     @dataclass(frozen=True)
@@ -99,9 +99,11 @@ class Readout(Stepped):
     @torch.inference_mode()
     def _learn(self, A, U, validation, learning):
         s, trials = self.settings, []
+        a, u, y = blocks_of(A, U, s.stride)
+        a = a + s.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(s.seed))
         for self.choice in bar(s.choices if validation else s.choices[:1], learning.progress):
             gram, cross, samples = 0.0, 0.0, 0
-            for X, Y in self._moments(A, U):
+            for X, Y in self._moments(a, u, y):
                 gram, cross, samples = gram + (X.T @ X).double(), cross + (X.T @ Y).double(), samples + len(X)
             for penalty in s.ridges if validation else s.ridges[:1]:
                 self.W_out = ridge(gram / samples, cross / samples, penalty).float().contiguous()
@@ -173,22 +175,20 @@ class ESN(Readout):
         W_in = torch.cat([gain * self.unit.W_in[:K], self.unit.W_in[K:]])
         return Reservoir(radius * self.unit.W, W_in, 0.3 * self.unit.bias)
 
-    def _moments(self, A, U, chunk=100):
-        s = self.settings
-        a, u, y = blocks_of(A, U, s.stride)
-        noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(s.seed))
-        x = torch.cat([a + s.noise * noise, u], dim=-1)
-        r = self._states(torch.zeros(len(x), s.size), x[:, : s.settle])[-1]
-        for k in range(s.settle, x.shape[1], chunk):
-            part = x[:, k : k + chunk].transpose(0, 1)
-            _, *states = self._states(r, part.transpose(0, 1))
+    def _moments(self, a, u, y, chunk=100):
+        settle, r = self.settings.settle, a.new_zeros(len(a), self.settings.size)
+        x, y = torch.cat([a, u], dim=-1).transpose(0, 1), y.transpose(0, 1)
+        r = self._states(r, x[:settle])[-1]
+        for k in range(settle, len(x), chunk):
+            part = slice(k, k + chunk)
+            states = self._states(r, x[part])
             r = states[-1]
-            yield self._seen(torch.stack(states), part).flatten(0, 1), y[:, k : k + chunk].transpose(0, 1).flatten(0, 1)
+            yield self._seen(torch.stack(states[1:]), x[part]).flatten(0, 1), y[part].flatten(0, 1)
 
     def _states(self, r, x):
-        """States of the reservoir, r (batch, size) before the inputs x (batch, steps, d), and after each of them."""
+        """States of the reservoir: r (batch, size) before the inputs x (steps, batch, d), and after each of them."""
         states, reservoir = [r], self.reservoir
-        for told in x.unbind(1):
+        for told in x:
             states.append(listen(reservoir, states[-1], told, self.choice[1]))
         return states
 
@@ -198,7 +198,7 @@ class ESN(Readout):
 
     def _begin(self, a, u):
         r = a.new_zeros(len(a), self.settings.size)
-        return self.reservoir, self._states(r, torch.cat([a, u], dim=-1))[-1]
+        return self.reservoir, self._states(r, torch.cat([a, u], dim=-1).transpose(0, 1))[-1]
 
     def _features(self, memory, a, u):
         reservoir, r = memory
@@ -229,9 +229,7 @@ class NVAR(Readout):
         taps, spacing = self.choice
         return (taps - 1) * spacing
 
-    def _moments(self, A, U, chunk=400):
-        a, u, y = blocks_of(A, U, self.settings.stride)
-        a = a + self.settings.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(self.settings.seed))
+    def _moments(self, a, u, y, chunk=400):
         a, u, y = delays(a, *self.choice), u[:, self.least :], y[:, self.least :]
         for k in range(0, a.shape[1], chunk):
             part = slice(k, k + chunk)
