@@ -125,7 +125,7 @@ def test_nvar_features_by_hand():
 
 def test_blocks_meet():
     A, U = [torch.arange(12.0)[:, None]], [100 + torch.arange(12.0)[:, None]]
-    a, u, y = res.blocks_of(A, U, stride=5, phase=1)
+    a, u, y = res.blocks_of([A[0][1:]], [U[0][1:]], stride=5)
     assert a[0].ravel().tolist() == [1, 6]
     assert u[0, 0].tolist() == [101, 102, 103, 104, 105] and y[0, 1].tolist() == [7, 8, 9, 10, 11]
 
@@ -141,7 +141,7 @@ def track(request):
 @pytest.fixture(scope="module", params=ENTRANTS, ids=lambda kind: kind.name)
 def model(request, track):
     runs, stimuli = track.learning("train")
-    return request.param(**request.param.smoke).fit(
+    return request.param("smoke").fit(
         runs, stimulus=stimuli, validation=track.learning("validation"), progress=False
     )
 
@@ -184,7 +184,7 @@ def test_saved_and_loaded_it_forecasts_the_same(model, track, tmp_path):
 def test_without_a_stimulus_nothing_is_fitted_or_forecast(model, track):
     runs, _ = track.learning("train")
     with pytest.raises(ValueError, match="stimulus is missing"):
-        type(model)(**type(model).smoke).fit(runs)
+        type(model)("smoke").fit(runs)
     with pytest.raises(ValueError, match="stimulus is missing"):
         model.rollout(track.tests["cl500"].given()[0], 5)
     with pytest.raises(ValueError, match="no setting"):

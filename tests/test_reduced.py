@@ -41,7 +41,7 @@ def fitted(tracks):
     def get(kind, track):
         if (kind, track) not in known:
             runs, stimuli = tracks[track].learning("train")
-            model = KINDS[kind](**KINDS[kind].smoke)
+            model = KINDS[kind]("smoke")
             validation = tracks[track].learning("validation")
             known[kind, track] = model.fit(runs, stimuli, validation=validation, progress=False)
         return known[kind, track]
@@ -83,7 +83,7 @@ def test_fits_and_forecasts(kind, track, fitted, tracks, tmp_path):
 def test_stimulus_is_asked_for(kind, fitted, tracks):
     runs, _ = tracks["cell"].learning("train")
     with pytest.raises(ValueError, match="stimulus is missing"):
-        KINDS[kind](**KINDS[kind].smoke).fit(runs)
+        KINDS[kind]("smoke").fit(runs)
     history, _ = tracks["cell"].tests["cl500"].given()
     with pytest.raises(ValueError, match="stimulus is missing"):
         fitted(kind, "cell").rollout(history, 5)

@@ -1,82 +1,24 @@
 """A convolutional LSTM: the same small rule at every place of the sheet."""
 
-import dataclasses
-import time
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, pad, pixel_shuffle, pixel_unshuffle
-from tqdm.auto import tqdm
+from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
+from cepkit.bench.methods.reduced import padded, thinned, train, windows
 from cepkit.dataset import Scaling, to_tensor
+from cepkit.fields import AMPLITUDE
 from cepkit.surrogates.base import Surrogate, surrogate
-from cepkit.bench.methods.reduced import EVERY
 
 KEEP = 0.8  # of the frame that a step begins from; the rest is written anew
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Of :class:`ConvLSTM`.
-
-    Parameters
-    ----------
-    patch : int
-        Nodes a side of the squares that are folded into channels; 1 where the sheet is not a multiple of it.
-    hidden : int
-        Channels of the hidden state.
-    kernel : int
-        Places a side that a place sees in a step; 1 where there is one place only.
-    stride : int
-        Frames in a step.
-    seen : int
-        Steps of the history that are read, its last.
-    given, free : int
-        Steps of a training window with the truth as input, and steps after them.  Of the latter none is run
-        free at first, all after two thirds of the batches.
-    batch, rounds : int
-        Windows in a batch, and number of batches.
-    learning_rate : float
-        Highest of a one-cycle schedule.
-    seed : int
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import conv_lstm
-    >>> conv_lstm.Settings(hidden=8).kernel
-    5
-    """
-
-    patch: int = 4
-    hidden: int = 24
-    kernel: int = 5
-    stride: int = 5
-    seen: int = 40
-    given: int = 10
-    free: int = 50
-    batch: int = 8
-    rounds: int = 110
-    learning_rate: float = 6e-3
-    seed: int = 0
 
 
 class ConvCell(nn.Module):
     """Shi et al. 2015, arXiv:1506.04214, without their peepholes: the products of an LSTM become convolutions.
 
-    Parameters
-    ----------
-    inputs, hidden, outputs, kernel : int
-        Channels in, of the state and out; width of the kernel.
-    told : slice
-        The channels of the stimulus.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods.conv_lstm import ConvCell
-    >>> cell = ConvCell(inputs=3, hidden=4, outputs=2, kernel=3)
-    >>> h, c = cell(torch.zeros(1, 3, 6, 6), torch.zeros(1, 4, 6, 6), torch.zeros(1, 4, 6, 6))
-    >>> tuple(h.shape), tuple(c.shape)
-    ((1, 4, 6, 6), (1, 4, 6, 6))
+    The channels ``told`` of the input are those of the stimulus.
     """
 
     def __init__(self, inputs, hidden, outputs, kernel, told=slice(0)):
@@ -104,48 +46,42 @@ class ConvLSTM(Surrogate):
     one of the eight ways that leave the square as it is.  At the edge the picture is continued by its last
     row, as no current flows there.  What is written is ``KEEP`` times the frame before and a linear map of h,
     which lies between -1 and 1: a forecast can be wrong, but not without bound.
-
-    Examples
-    --------
-    >>> trajectory, stimulus = cep.check.toy()
-    >>> model = cep.surrogates.make("conv_lstm", hidden=4, seen=10, given=5, free=5, batch=2, rounds=2)
-    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
-    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
-    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
+
+    @dataclass(frozen=True)
+    class Settings:
+        patch: int = 4  # nodes a side of the squares folded into channels; 1 where the sheet is not a multiple of it
+        hidden: int = 24  # channels of the hidden state
+        kernel: int = 5  # places a side that a place sees in a step; 1 where there is one place only
+        stride: int = 5  # frames in a step
+        seen: int = 40  # steps of the history that are read, its last
+        given: int = 10  # steps of a training window with the truth as input
+        free: int = 50  # steps after them: none of these is run free at first, all after two thirds of the batches
+        batch: int = 8  # windows
+        rounds: int = 110  # batches
+        learning_rate: float = 6e-3  # highest of a one-cycle schedule
+        seed: int = 0
 
     reads_stimulus = True
     trains = True
-    Settings = Settings
-    smoke = {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}
+    configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
 
-    def __init__(self, **changes):
-        super().__init__()
-        known = [field.name for field in dataclasses.fields(Settings)]
-        for name in changes:
-            if name not in known:
-                raise ValueError(f"{name}={changes[name]!r} is no setting of {self.name}; choose from {known}")
-        self.settings = Settings(**changes)
-        self.configuration = dataclasses.asdict(self.settings)
-
-    def _fit(self, pieces, stimuli, validation=(), progress=True):
-        """``validation`` is not used: nothing is chosen."""
-        s, began = self.settings, time.perf_counter()
-        self.scaling = Scaling.fit([piece.isel(time=slice(None, None, EVERY)).load() for piece in pieces])
-        self.card["scaling"] = self.scaling.to_dict()
-        with torch.random.fork_rng():
-            torch.manual_seed(s.seed)
-            self._build()
-            self._train(pieces, stimuli, progress)
-        self.card["weights"] = sum(p.numel() for p in self.network.parameters())
-        self.card["training seconds"] = time.perf_counter() - began
+    def _fit(self, learning):
+        s = self.settings
+        self.scaling = Scaling.fit(thinned(learning.runs))
+        torch.manual_seed(s.seed)
+        self._build()
+        X = [self._pictures(to_tensor(run)) for run in learning.runs]
+        U = [self._pushes(stimulus) for stimulus in learning.stimuli]
+        history = train(self.network, partial(self._batch, X, U), self._error, learning, s.rounds, s.learning_rate)
+        self.card |= {"scaling": self.scaling.to_dict(), "training": history}
 
     def _build(self):
-        s, shape = self.settings, [len(c) for c in self.grid.values()]
-        if len(shape) != 2:
+        s, self.shape = self.settings, [len(c) for c in self.grid.values()]
+        if len(self.shape) != 2:
             raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
-        self.patch = s.patch if all(n % s.patch == 0 for n in shape) else 1
-        self.places = tuple(n // self.patch for n in shape)
+        self.patch = s.patch if all(n % s.patch == 0 for n in self.shape) else 1
+        self.places = tuple(n // self.patch for n in self.shape)
         area = self.patch**2
         told = slice(4 * area, 4 * area + s.stride)
         kernel = s.kernel if max(self.places) > 1 else 1
@@ -154,59 +90,33 @@ class ConvLSTM(Surrogate):
     def _pictures(self, X):
         """Frames in physical units (..., N_in) to z-scored pictures (..., 4, y, x)."""
         mean, std = self.scaling.vectors(self.nodes)
-        shape = [len(c) for c in self.grid.values()]
-        return ((X - mean) / std).unflatten(-1, (*shape, 4)).movedim(-1, -3)
+        return ((X - mean) / std).unflatten(-1, (*self.shape, 4)).movedim(-1, -3)
 
     def _pushes(self, U):
         """Stimulus current (..., N) as pictures (..., y, x), 1 where a node is stimulated."""
-        return U.unflatten(-1, [len(c) for c in self.grid.values()]) / -52.0
+        return U.unflatten(-1, self.shape) / AMPLITUDE
 
-    def _train(self, pieces, stimuli, progress):
-        s = self.settings
-        X, U = [self._pictures(to_tensor(p)) for p in pieces], [self._pushes(u) for u in stimuli]
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, s.learning_rate, total_steps=s.rounds)
-        self.card["training"] = []
-        for k in tqdm(range(s.rounds), disable=not progress):
-            frames, pushes = self._batch(X, U)
-            free = round(min(1.0, 1.5 * k / s.rounds) * s.free)
-            made, _ = self.step_through(frames[:, : (s.given + s.free - free) * s.stride + 1], pushes)
-            loss = (made - frames[:, 1:]).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            if k % 10 == 0 or k == s.rounds - 1:
-                self.card["training"].append({"round": k, "loss": loss.item()})
+    def _error(self, network, batch, done):
+        """Mean squared error of what follows the frames given, of which there are fewer as ``done`` grows."""
+        s, (frames, pushes) = self.settings, batch
+        free = round(min(1.0, 1.5 * round(done * s.rounds) / s.rounds) * s.free)
+        made, _ = self.step_through(frames[:, : (s.given + s.free - free) * s.stride + 1], pushes)
+        return (made - frames[:, 1:]).square().mean()
 
     def _batch(self, X, U):
         """Windows at random, turned and mirrored: frames (batch, time + 1, 4, y, x), pushes (batch, time, y, x)."""
-        s, frames, pushes = self.settings, [], []
-        length = (s.given + s.free) * s.stride
-        for piece in torch.randint(len(X), (s.batch,)).tolist():
-            k = int(torch.randint(len(X[piece]) - length, ()))
+        s, turned = self.settings, []
+        for window in windows(X, U, (s.given + s.free) * s.stride, s.batch):
             turn, mirror = torch.randint(4, ()).item(), torch.randint(2, ()).item()
-            for part, out in ((X[piece][k : k + length + 1], frames), (U[piece][k : k + length], pushes)):
-                part = part.rot90(turn, (-2, -1))
-                out.append(part.flip(-1) if mirror else part)
-        return torch.stack(frames), torch.stack(pushes)
+            window = [part.rot90(turn, (-2, -1)) for part in window]
+            turned.append([part.flip(-1) for part in window] if mirror else window)
+        return [torch.stack(parts) for parts in zip(*turned, strict=True)]
 
     def step_through(self, frames, pushes):
         """Read frames as long as there are any, then run free as long as the stimulus is known.
 
-        Parameters
-        ----------
-        frames : torch.Tensor, shape (batch, n * stride + 1, 4, y, x)
-            z-scores; every ``stride``-th is read, the first and the last among them.
-        pushes : torch.Tensor, shape (batch, steps * stride, y, x)
-
-        Returns
-        -------
-        made : torch.Tensor, shape (batch, steps * stride, 4, y, x)
-            What follows the first frame.
-        x : torch.Tensor
-            The last of them.
+        Every ``stride``-th of the frames (batch, n * stride + 1, 4, y, x) is read, its first and its last among them;
+        pushes are (batch, steps * stride, y, x).  Returns the frames that follow the first, and the last of them.
         """
         s, cell, p = self.settings, self.network, self.patch
         h = c = frames.new_zeros(len(frames), s.hidden, *self.places)
@@ -222,20 +132,17 @@ class ConvLSTM(Surrogate):
 
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
-        s, last = self.settings, X.shape[1] - 1
-        read = min(s.seen, last // s.stride) * s.stride
-        spare = -steps % s.stride
-        frames, pushes = self._pictures(X[:, last - read :]), self._pushes(stimulus[:, last - read : last + steps])
-        made, _ = self.step_through(frames, pad(pushes, (0, 0, 0, 0, 0, spare)))
-        made = made[:, read : read + steps].movedim(-3, -1).flatten(-3)
+        stride, last = self.settings.stride, X.shape[1] - 1
+        read = min(self.settings.seen, last // stride) * stride
+        pushes = self._pushes(padded(stimulus, last - read, last + steps, stride))
+        made, _ = self.step_through(self._pictures(X[:, last - read :]), pushes)
         mean, std = self.scaling.vectors(self.nodes)
-        return made * std + mean
+        return made[:, read : read + steps].movedim(-3, -1).flatten(-3) * std + mean
 
     def _tensors(self):
         return dict(self.network.state_dict())
 
     def _restore(self, tensors, card):
-        self.settings = Settings(**card["configuration"])
         self.scaling = Scaling.from_dict(card["scaling"])
         self._build()
         self.network.load_state_dict(tensors)

@@ -1,6 +1,5 @@
 """POD with regression: the components as a function of when and where the last stimuli were."""
 
-import time
 import warnings
 from dataclasses import dataclass
 
@@ -17,39 +16,6 @@ FAR = 3000  # frames; longer ago is all the same
 USUAL = 650  # frames; the interval supposed where the history does not reach
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Of :class:`PODRegression`.
-
-    Parameters
-    ----------
-    components : int
-        K, principal components.
-    samples : int
-        Frames that the length scales of the kernel are chosen by.
-    centres : int
-        Frames that the regression is a sum of kernels around.
-    frames : int
-        Frames that it is fitted to.
-    skip : int
-        Frames at the beginning of each run left out, for want of a known past.
-    seed : int
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import pod_regression
-    >>> pod_regression.Settings(components=8).components
-    8
-    """
-
-    components: int = 64
-    samples: int = 400
-    centres: int = 1800
-    frames: int = 20_000
-    skip: int = 1000
-    seed: int = 0
-
-
 @surrogate("pod_regression", "POD regression", "#44AA99", "-", version="44f945a9ab74a6ba", draws=True)
 class PODRegression(Reduced):
     """a(k) = r(theta(k)): Gaussian process regression from the parameters of the pacing to the components.
@@ -60,29 +26,22 @@ class PODRegression(Reduced):
     frames; the mean of the process is then that of the subset of regressors, a sum over ``centres`` (Quinonero-Candela
     and Rasmussen 2005, JMLR 6:1939).  Nothing is stepped, so nothing can drift; of the frames given the model reads
     **none**, and a stimulus before the last two is forgotten.  Sites that are stimulated at once become their mean.
-
-    Attributes
-    ----------
-    scales : torch.Tensor, shape (D,)
-        Length scales.
-    centres : torch.Tensor, shape (M, D)
-        Parameters divided by the length scales.
-    weights : torch.Tensor, shape (M, K)
-
-    Examples
-    --------
-    >>> trajectory, stimulus = cep.check.toy(beats=12)
-    >>> model = cep.surrogates.make("pod_regression", components=4, samples=40, centres=40, frames=200, skip=100)
-    >>> _ = model.fit(trajectory, stimulus=stimulus, progress=False)
-    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
-    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
     """
 
-    Settings = Settings
-    smoke = {"components": 8, "samples": 60, "centres": 100, "frames": 400, "skip": 200}
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 64  # K, principal components
+        samples: int = 400  # frames that the length scales of the kernel are chosen by
+        centres: int = 1800  # frames that the regression is a sum of kernels around
+        frames: int = 20_000  # frames that it is fitted to
+        skip: int = 1000  # frames at the beginning of each run left out, for want of a known past
+        seed: int = 0
 
-    def _learn(self, A, U, validation, progress):
-        s, began = self.settings, time.perf_counter()
+    configurations = {"smoke": {"components": 8, "samples": 60, "centres": 100, "frames": 400, "skip": 200}}
+    learnt = ("scales", "centres", "weights")  # of shape (7,), (M, 7) and (M, K); centres are divided by the scales
+
+    def _learn(self, A, U, validation, learning):
+        s = self.settings
         rng = np.random.default_rng(s.seed)
         theta = torch.cat([pacing_features(u[None])[0, s.skip :] for u in U])
         a = torch.cat([piece[s.skip :] for piece in A])
@@ -99,7 +58,6 @@ class PODRegression(Reduced):
         jitter = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         self.weights = torch.linalg.solve(gram + noise * prior + jitter, target).float()
         self.card["training"] = [{"length scales": self.scales.tolist(), "noise": noise}]
-        self.card["training seconds"] = time.perf_counter() - began
 
     @staticmethod
     def _length_scales(theta, a):
@@ -117,46 +75,18 @@ class PODRegression(Reduced):
             out[:, k : k + 1000] = kernel(theta[:, k : k + 1000], self.centres) @ self.weights
         return out
 
-    def _more(self):
-        return {"scales": self.scales, "centres": self.centres, "weights": self.weights}
-
-    def _take(self, tensors):
-        self.scales, self.centres, self.weights = (tensors[k] for k in ("scales", "centres", "weights"))
-
 
 def kernel(x, y):
-    """exp(-abs(x - y)^2 / 2) for all pairs, (..., D) and (M, D) to (..., M).
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import pod_regression
-    >>> x = torch.tensor([[0.0], [1.0]])
-    >>> pod_regression.kernel(x, x).diagonal().tolist()
-    [1.0, 1.0]
-    """
+    """exp(-abs(x - y)^2 / 2) for all pairs, (..., D) and (M, D) to (..., M)."""
     squares = x.square().sum(-1, keepdim=True) + y.square().sum(-1) - 2 * x @ y.T
     return torch.exp(-0.5 * squares.clamp_min(0))
 
 
 def pacing_features(U):
-    """What the pacing says at each frame.
+    """What the pacing says at each frame: stimulus in patches (start, time, P) to (start, time, 7).
 
-    Parameters
-    ----------
-    U : torch.Tensor, shape (start, time, P)
-        Stimulus in patches; U[:, k] acts between frames k and k + 1.
-
-    Returns
-    -------
-    torch.Tensor, shape (start, time, 7)
-        Logarithm of the time since the last stimulus and of the two intervals before it, row and column
-        of the last site and of the one before in patches.  Only stimuli before the frame count.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import pod_regression
-    >>> tuple(pod_regression.pacing_features(torch.zeros(1, 10, 4)).shape)
-    (1, 10, 7)
+    Logarithm of the time since the last stimulus and of the two intervals before it, row and column of the last
+    site and of the one before in patches.  Only stimuli before the frame count.
     """
     return torch.from_numpy(np.stack([_features_of_one(u) for u in U.numpy()]))
 

@@ -1,107 +1,67 @@
-"""What reduced models share: principal components of the frames, and a coarse picture of the stimulus."""
+"""What reduced models share: principal components of the frames, a coarse picture of the stimulus, windows, steps."""
 
-import dataclasses
+import math
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 
-from cepkit.dataset import Scaling, to_tensor
+from cepkit.dataset import Scaling, leading, to_tensor
+from cepkit.fields import AMPLITUDE
 from cepkit.store import digest
 from cepkit.surrogates.base import Surrogate
+from cepkit.training import Drawn, tune
 
 POOL = 4  # nodes a side of a patch of the stimulus: 24 x 24 nodes become 6 x 6 patches
-EVERY = 5  # frames from one that the components are computed from to the next
+EVERY = 5  # frames from one that scaling and components are computed from to the next
 
 
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn`` and ``_run``.
-
-    Attributes
-    ----------
-    settings : dataclass
-        Has ``components`` (K) and ``seed``.
-    basis : torch.Tensor, shape (N_in, K)
-        Orthonormal columns: ``(frame - mean) / std @ basis`` are the components.
-    scale : torch.Tensor, shape (K,)
-        Standard deviation of each component in training.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods.reduced import Reduced
-    >>> issubclass(cep.surrogates.registry["esn"], Reduced), Reduced.reads_stimulus
-    (True, True)
+    A method writes ``_learn`` and ``_run``; its settings have ``components`` and ``seed``.  ``basis`` (N_in, K) has
+    orthonormal columns, ``(frame - mean) / std @ basis`` are the components, and ``scale`` (K,) is the standard
+    deviation of each in training.
     """
 
     reads_stimulus = True
     trains = True
-    Settings = None  # dataclass of the settings and their defaults
+    validates = False  # whether ``_learn`` chooses by the validation part
+    learnt = ()  # names of the tensors that ``_learn`` finds
+    network = None  # or the one that ``_build`` makes and ``_learn`` trains
 
-    def __init__(self, **changes):
-        super().__init__()
-        known = [field.name for field in dataclasses.fields(self.Settings)]
-        for name in changes:
-            if name not in known:
-                raise ValueError(f"{name}={changes[name]!r} is no setting of {self.name}; choose from {known}")
-        self.settings = self.Settings(**changes)
-        self.configuration = dataclasses.asdict(self.settings)
+    def _build(self, K, P):
+        """Make what is random or untrained, for K components and P patches."""
 
-    # ---- what a method provides -----------------------------------------------------------------------
-    def _learn(self, A, U, validation, progress):
-        """Learn from components.
+    def _learn(self, A, U, validation, learning):
+        """Learn from the components (time, K), of variance 1, and the stimulus in patches (time, P) of each trajectory.
 
-        Parameters
-        ----------
-        A : list of torch.Tensor, each (time, K)
-            Components of each trajectory, each divided by its standard deviation.
-        U : list of torch.Tensor, each (time, P)
-            Stimulus in P patches, 1 where a patch is stimulated in full; U[k] acts between frames k and k + 1.
-        validation : list of (A, U)
-            To choose by; may be empty.
-        progress : bool
+        U[k] is 1 where a patch is stimulated in full between frames k and k + 1.  ``validation``, pairs of the same
+        to choose by, may be empty.
         """
 
     def _run(self, A, U, steps):
-        """Run free.
-
-        Parameters
-        ----------
-        A : torch.Tensor, shape (start, time, K)
-            Histories.
-        U : torch.Tensor, shape (start, time + steps, P)
-
-        Returns
-        -------
-        torch.Tensor, shape (start, steps, K)
-        """
+        """Run free: histories (start, time, K), stimulus (start, time + steps, P) to (start, steps, K)."""
         raise NotImplementedError
 
-    def _more(self):
-        """Further tensors of the method, ``name -> tensor``, for its file."""
-        return {}
-
-    def _take(self, tensors):
-        """Take back what ``_more`` gave."""
-
-    # ---- the doors ------------------------------------------------------------------------------------
-    def _fit(self, pieces, stimuli, validation=(), progress=True):
-        """``validation`` is a pair of lists, trajectories and stimulus fields, or empty."""
-        self.scaling, basis, energy = principal(pieces)
-        self.basis = basis[:, : min(self.settings.components, basis.shape[1])].contiguous()
+    def _fit(self, learning):
+        self.scaling, basis, energy = principal(learning.runs)
+        self.basis = basis[:, : self.settings.components].contiguous()
         self.scale = energy[: self.basis.shape[1]].sqrt()
-        A = [self._encode(to_tensor(piece)) for piece in pieces]
-        U = [self._patches(stimulus) for stimulus in stimuli]
-        others = []
-        if validation:
-            fields = self._stimuli(*validation)
-            others = [
-                (self._encode(to_tensor(v)), self._patches(s)) for v, s in zip(validation[0], fields, strict=True)
-            ]
-        self.card["scaling"] = self.scaling.to_dict()
-        with torch.random.fork_rng():
-            torch.manual_seed(self.settings.seed)
-            self._learn(A, U, others, progress)
-        self.card["weights"] = sum(t.numel() for t in self._more().values())
+        A, U = self._reduced(learning)
+        part = learning.part("validation") if self.validates else None
+        validation = list(zip(*self._reduced(part), strict=True)) if part else []
+        began = time.perf_counter()  # the components are the same for all methods, so they do not count
+        torch.manual_seed(self.settings.seed)
+        self._build(A[0].shape[1], U[0].shape[1])
+        self._learn(A, U, validation, learning)
+        self.card |= {"scaling": self.scaling.to_dict(), "training seconds": time.perf_counter() - began}
+        self.card["weights"] = sum(t.numel() for name, t in self._tensors().items() if name not in ("basis", "scale"))
+
+    def _reduced(self, learning):
+        A = [self._encode(to_tensor(run)) for run in learning.runs]
+        return A, [self._patches(stimulus) for stimulus in learning.stimuli]
 
     def _encode(self, X):
         """Frames (..., N_in) in physical units to components (..., K), each of variance 1."""
@@ -115,7 +75,7 @@ class Reduced(Surrogate):
     def _patches(self, stimulus):
         """Stimulus current (..., N) as the stimulated share of each patch, (..., P)."""
         shape = [len(c) for c in self.grid.values()]
-        field = stimulus.reshape(-1, 1, *shape) / -52.0
+        field = stimulus.reshape(-1, 1, *shape) / AMPLITUDE
         if min(shape) >= POOL and len(shape) == 2:
             field = torch.nn.functional.avg_pool2d(field, POOL)
         return field.reshape(*stimulus.shape[:-1], -1)
@@ -124,63 +84,141 @@ class Reduced(Surrogate):
     def _rollout(self, X, start, steps, stimulus):
         return self._decode(self._run(self._encode(X), self._patches(stimulus), steps))
 
+    def _missed(self, a, u, given, steps):
+        """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
+        cuts = [slice(k, k + given + steps) for k in range(0, len(a) - given - steps + 1, steps)]
+        if not cuts:
+            return a.new_zeros(0, steps, a.shape[1])
+        a, u = (torch.stack([x[cut] for cut in cuts]) for x in (a, u))
+        return ((self._run(a[:, :given], u, steps) - a[:, given:]) * self.scale).square()
+
     def _tensors(self):
-        return {"basis": self.basis, "scale": self.scale, **self._more()}
+        network = self.network.state_dict() if self.network else {}
+        tensors = {name: getattr(self, name) for name in ("basis", "scale", *self.learnt)}
+        return tensors | {f"network.{name}": tensor for name, tensor in network.items()}
 
     def _restore(self, tensors, card):
-        self.settings = self.Settings(**card["configuration"])
         self.scaling = Scaling.from_dict(card["scaling"])
-        self.basis, self.scale = tensors.pop("basis"), tensors.pop("scale")
-        self._take(tensors)
+        for name in ("basis", "scale", *self.learnt):
+            setattr(self, name, tensors.pop(name))
+        self._build(len(self.scale), self._patches(torch.zeros(1, self.nodes)).shape[-1])
+        if self.network:
+            self.network.load_state_dict({name.removeprefix("network."): tensors[name] for name in tensors})
 
 
-_known = {}
+class Stepped(Reduced):
+    """A reduced model whose step from frame k writes frames k + 1 to k + ``stride`` at once.
+
+    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer``.
+    """
+
+    least = 0  # steps of a history that it cannot do without
+
+    def _read(self, last):
+        """How many steps it reads of a history that ends with the frame of this number."""
+        return last // self.settings.stride
+
+    def _answer(self, a, u, read):
+        """Run free: (start, steps, stride * K), told of the stimulus u (start, read + steps, stride * P) step by step.
+
+        Of the history there are the frames that its last steps begin from, and its last: a (start, read + 1, K).
+        """
+        raise NotImplementedError
+
+    def _run(self, A, U, steps):
+        stride, last = self.settings.stride, A.shape[1] - 1
+        read = self._read(last)
+        if read < self.least:
+            raise ValueError(f"history has {last + 1} frames; {self.name} needs {self.least * stride + 1} or more")
+        u = padded(U, last - read * stride, last + steps, stride)
+        a = A[:, last % stride :: stride][:, -read - 1 :]
+        return self._answer(a, in_steps(u, stride), read).unflatten(-1, (stride, -1)).flatten(1, 2)[:, :steps]
+
+    def _batch(self, A, U, steps):
+        """Windows at random as :func:`steps_of` has them."""
+        s = self.settings
+        frames, pushes = zip(*windows(A, U, s.stride * steps, s.batch), strict=True)
+        return steps_of(torch.stack(frames), torch.stack(pushes), s.stride)
+
+    def _mismatch(self, made, wanted):
+        """Mean squared error of (batch, steps, stride * K), each component weighed by its share of the variance."""
+        weight = self.scale / self.scale.square().mean().sqrt()
+        return ((made - wanted).unflatten(-1, (self.settings.stride, -1)) * weight).square().mean()
+
+
+def padded(U, first, stop, stride):
+    """Stimulus (start, time, ...) from frame ``first`` on in whole steps, quiet before its begin and after ``stop``."""
+    before, after = (U.new_zeros(len(U), n, *U.shape[2:]) for n in (max(-first, 0), (first - stop) % stride))
+    return torch.cat([before, U[:, max(first, 0) : stop], after], dim=1)
+
+
+def in_steps(x, stride):
+    """Frames (batch, steps * stride, d) side by side: (batch, steps, stride * d)."""
+    return x.unflatten(1, (-1, stride)).flatten(2)
+
+
+def steps_of(frames, pushes, stride):
+    """Frames (batch, steps * stride + 1, K) and the stimulus between them by steps.
+
+    Returns the frames that steps begin from, and the last of all, (batch, steps + 1, K); the stimulus in each step
+    (batch, steps, stride * P); and the frames that each has to write (batch, steps, stride * K).
+    """
+    return frames[:, ::stride], in_steps(pushes, stride), in_steps(frames[:, 1:], stride)
+
+
+def windows(A, U, length, batch):
+    """Yield windows drawn at random: frames (length + 1, ...) and the stimulus between them (length, ...)."""
+    for piece in torch.randint(len(A), (batch,)).tolist():
+        k = int(torch.randint(len(A[piece]) - length, ()))
+        yield A[piece][k : k + length + 1], U[piece][k : k + length]
+
+
+def train(network, draw, loss, learning, rounds, learning_rate, part=0):
+    """Train on ``rounds`` batches that ``draw`` draws, and return the history: the mean loss of every ten or fewer.
+
+    ``part`` tells the checkpoints of several trainings of one model apart.
+    """
+    updates = math.gcd(rounds, 10)
+    history = tune(
+        network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
+        schedule="one-cycle", clip=1.0, checkpoint=learning.checkpoint and f"{learning.checkpoint}-{part}",
+        progress=learning.progress,
+    )  # fmt: skip
+    return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Trajectories that a cache can be asked for: the same where their data are."""
+
+    key: str
+    pieces: list = field(compare=False)
 
 
 def principal(pieces, count=256):
     """Scaling and principal components of some trajectories, computed once for the same data.
 
-    Returns
-    -------
-    scaling : Scaling
-    basis : torch.Tensor, shape (N_in, K)
-        Orthonormal; K is ``count``, or N_in if that is less.
-    energy : torch.Tensor, shape (K,)
-        Mean square of each component.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods.reduced import principal
-    >>> scaling, basis, energy = principal([cep.check.toy()[0]], count=5)
-    >>> tuple(basis.shape), bool((energy[:-1] >= energy[1:]).all())
-    ((64, 5), True)
+    Returns a :class:`Scaling`, an orthonormal basis (N_in, K) with K = ``count``, or N_in if that is less, and the
+    mean square of each component (K,).
     """
-    key = digest(*(str(p.attrs.get("data_hash", id(p))).encode() + str(p.sizes).encode() + bytes(p.time.values[[0, -1]])
-                   for p in pieces))  # fmt: skip
-    if key not in _known:
-        frames = [piece.isel(time=slice(None, None, EVERY)).load() for piece in pieces]
-        scaling = Scaling.fit(frames)
-        moment = 0.0
-        for piece in frames:
-            X = to_tensor(scaling.apply(piece)).double()
-            moment = moment + X.T @ X
-        moment = moment / sum(piece.sizes["time"] for piece in frames)
-        count = min(count, len(moment))
-        basis = _leading(moment, count)
-        energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
-        _known.clear()  # the last data only
-        _known[key] = scaling, basis.float(), energy.float()
-    return _known[key]
+    marks = (f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}".encode() for p in pieces)
+    return _principal(Runs(digest(*marks), pieces), count)
 
 
-def _leading(moment, count):
-    """Leading eigenvectors of a symmetric matrix, by subspace iteration where few of many are wanted."""
-    n = len(moment)
-    if n < 4 * count:
-        return torch.linalg.eigh(moment)[1].flip(1)[:, :count]
-    generator = torch.Generator().manual_seed(0)
-    Q = torch.randn(n, count + 32, generator=generator, dtype=moment.dtype)
-    for _ in range(12):
-        Q = torch.linalg.qr(moment @ Q)[0]
-    values, vectors = torch.linalg.eigh(Q.T @ moment @ Q)
-    return (Q @ vectors.flip(1))[:, :count]
+@lru_cache(maxsize=1)
+def _principal(runs, count):
+    frames = thinned(runs.pieces)
+    scaling = Scaling.fit(frames)
+    moment = 0.0
+    for piece in frames:
+        X = to_tensor(scaling.apply(piece)).double()
+        moment = moment + X.T @ X
+    moment = moment / sum(piece.sizes["time"] for piece in frames)
+    basis = leading(moment, min(count, len(moment)))
+    energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
+    return scaling, basis.float(), energy.float()
+
+
+def thinned(pieces):
+    """Every ``EVERY``-th frame of each trajectory, in memory."""
+    return [piece.isel(time=slice(None, None, EVERY)).load() for piece in pieces]
