@@ -634,3 +634,6 @@ def _label(ax, points, size=7):
         line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#888888"} if abs(dy) > 6 else None
         ax.annotate(label, (x0, y0), xytext=(left - x, dy), textcoords="offset points", fontsize=size, va="center",
                     arrowprops=line)  # fmt: skip
+
+
+draw_map, look, unit_of = _map, _line, _unit

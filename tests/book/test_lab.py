@@ -27,7 +27,7 @@ CELLS = (
     "cep.explore_wave(trajectory.Vm)",
     "cep.explore_cell(beats=1)",
     "cep.explore_scorecard()",
-    "sheet = cep.page.live.LiveSheet(rows=24, cycle_length=400)\nsheet",
+    "sheet = cep.live.LiveSheet(rows=24, cycle_length=400)\nsheet",
 )
 ASK = 'sheet.factors = {"gKr": 0.5}\nprint("heard", len(sheet.readout["error"]), sheet.readout["t"] > 0)'
 
