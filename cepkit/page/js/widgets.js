@@ -66,7 +66,8 @@ const axes = (parent, label, x, low, high, title, xLabel) => {
   }
   add(svg, 'text', {x: L, y: 13}, title);
   add(svg, 'text', {x: (L + W - R) / 2, y: H - 4, 'text-anchor': 'middle'}, xLabel);
-  const inside = add(svg, 'svg', {x: 0, y: T, width: W, height: H - T - B, viewBox: `0 ${T} ${W} ${H - T - B}`});
+  const inside = add(svg, 'svg', {y: T, width: W, height: H - T - B, viewBox: `0 ${T} ${W} ${H - T - B}`,
+    'aria-hidden': true});
   return {inside, sx, sy};
 };
 
