@@ -47,7 +47,7 @@ const ticks = (low, high, n = 4) => {
 };
 
 /* Axes in an SVG of W x H: the part where curves go, which clips them, and the two scales. */
-const W = 340, H = 220, L = 48, R = 8, T = 22, B = 36;
+const W = 340, H = 220, L = 48, R = 14, T = 22, B = 36;
 const FAINT = {stroke: 'currentColor', 'stroke-opacity': .12};
 const axes = (parent, label, x, low, high, title, xLabel) => {
   const svg = add(parent, 'svg', {viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': label});
