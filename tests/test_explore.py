@@ -10,9 +10,8 @@ import pytest
 import xarray as xr
 
 import cepkit as cep
-from cepkit import bench
+from cepkit import bench, measure
 from cepkit.page import explore
-from cepkit import measure
 
 
 def parts(box):
@@ -78,7 +77,7 @@ def test_a_cell_that_is_busy_does_not_answer_and_a_faster_train_shortens():
 def sent(control):
     """Fields of a player: values (name, start, time, y, x) in the unit drawn."""
     p = control.payload
-    shape = len(p["names"]), len(p["starts"]), len(p["times"]), p["rows"], p["columns"]
+    shape = len(p["lines"]), len(p.get("starts", [""])), len(p["times"]), p["rows"], p["columns"]
     return np.frombuffer(control.data, "<f4").reshape(shape)
 
 
@@ -97,7 +96,8 @@ def test_the_forecast_carries_every_start_and_lead_time(forecasts):
     truth, said = forecasts
     control = cep.explore_forecast(truth, said, probe=(1, 1))
     p = control.payload
-    assert p["names"][1:] == ["persistence", "LSTM"] and p["starts"] == ["1: 60 ms", "2: 70 ms"] and p["compare"]
+    assert [line["label"] for line in p["lines"]] == ["golden standard", "persistence", "LSTM"]
+    assert p["starts"] == ["1: 60 ms", "2: 70 ms"] and p["compare"]
     assert p["times"][19] == 20.0 and p["time"] == "lead time"
     for got, expected in zip(sent(control), (truth, *said.values()), strict=True):
         assert np.array_equal(got, expected.values.astype("f4"))

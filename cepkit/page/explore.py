@@ -5,6 +5,7 @@ All are native controls, so the Tab and arrow keys reach and move them.
 """
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import ipywidgets as w
 import numpy as np
@@ -15,7 +16,7 @@ from cepkit import bench, fields, figures, measure, pacing, region
 from cepkit.cell import Conductances
 from cepkit.pacing import Protocol, Stimulus
 from cepkit.page import CHANNELS, colours
-from cepkit.page.widgets import SYMBOLS, Control, player
+from cepkit.page.widgets import Control, player, symbol_of
 from cepkit.solver import final_state, simulate
 from cepkit.tissue import Tissue
 
@@ -53,9 +54,9 @@ def _wired(controls, update, caption):
     return w.VBox([grid, text, picture, seen]).add_class("cep-explore")
 
 
-def _curve(x, y, colour, name="", width=1.6):
+def _curve(x, y, **look):
     x, y = (np.round(np.asarray(values, float), 4).tolist() for values in (x, y))
-    return {"x": x, "y": y, "colour": colour, "dash": "", "width": width, "name": name}
+    return {"x": x, "y": y} | look
 
 
 def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
@@ -74,13 +75,14 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
 
     def panel(now, name, low, high):
         old, new = before[name], now[name]
-        curves = [
-            _curve(old.time, figures.drawn(old), "#bbbbbb", "nothing changed"),
-            _curve(new.time, figures.drawn(new), fields.TABLE[name].colour),
-        ]
-        title = f"{SYMBOLS[name]} [{figures.unit_of(new)}]"
-        ends = [0.0, beats * cycle_length]
-        return {"title": title, "xLabel": "time [ms]", "x": ends, "y": [low, high], "curves": curves}
+        return {
+            "title": f"{symbol_of(new)} [{figures.unit_of(new)}]", "xLabel": "time [ms]",
+            "x": [0.0, beats * cycle_length], "y": [low, high],
+            "curves": [
+                _curve(old.time, figures.drawn(old), color="#bbbbbb", label="nothing changed"),
+                _curve(new.time, figures.drawn(new), color=fields.TABLE[name].colour),
+            ],
+        }  # fmt: skip
 
     def update(**percent):
         now = run(**percent)
@@ -110,7 +112,10 @@ def explore_restitution(curves=None, beats=5):
     trained = _trains(cycles, beats)
     cell = Tissue((1, 1))
     each = region.everywhere(cell)
-    behind = [_curve(c.DI, c.APD, COLOURS[k % len(COLOURS)], name, 1.0) for k, (name, c) in enumerate(curves.items())]
+    behind = [
+        _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
+        for colour, (name, curve) in zip(cycle(COLOURS), curves.items())
+    ]
     seen = []
 
     def update(kind, s1, s2):
@@ -125,7 +130,7 @@ def explore_restitution(curves=None, beats=5):
         answered = bool(np.isfinite(APD))
         if answered:
             seen.append([rest, APD, COLOURS[number]])
-        potential = _curve(Vm.time, Vm, fields.TABLE["Vm"].colour)
+        potential = _curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)
         panels = [
             {"title": "Vm [mV]", "xLabel": "time after the last S1 [ms]", "x": [0, 1500], "y": [-100, 60],
              "curves": [potential], "at": s2, "atName": "S2"},
@@ -196,14 +201,8 @@ def _sheets(named, label, x, probe, **more):
 def explore_wave(field, x="time", probe=None):
     """A wave through time: the frame that the slider names, and the time course at an electrode that can be moved.
 
-    Parameters
-    ----------
-    field : xr.DataArray
-        One variable of a trajectory, dims (``x``, y, x).
-    x : str
-        Name of the time axis.
-    probe : (int, int), optional
-        Row and column of the electrode at the start; default: the middle.
+    ``field`` is one variable of a trajectory, dims (``x``, y, x); ``probe`` is the row and column of the electrode at
+    the start, by default the middle.
     """
     return _sheets({"": _axes_of(field, "field", (x, "y", "x"))}, f"{field.name} of the sheet", x, probe)
 
@@ -211,14 +210,8 @@ def explore_wave(field, x="time", probe=None):
 def explore_forecast(truth, forecasts, probe=None):
     """Forecasts beside the truth by lead time: both sheets and their difference, an electrode, and the error's course.
 
-    Parameters
-    ----------
-    truth : xr.DataArray
-        One variable, dims (start, lead_time, y, x).
-    forecasts : mapping of str to xr.DataArray
-        Model name -> the same.
-    probe : (int, int), optional
-        Row and column of the electrode at the start; default: the middle.
+    ``truth``, and each of the ``forecasts`` by name of the model, is one variable, dims (start, lead_time, y, x);
+    ``probe`` as in :func:`explore_wave`.
     """
     dims = ("start", "lead_time", "y", "x")
     if not isinstance(forecasts, Mapping) or not len(forecasts):
@@ -234,9 +227,8 @@ def explore_forecast(truth, forecasts, probe=None):
     starts = [f"{k + 1}: {s:g} ms" for k, s in enumerate(truth.start.values)]
     errors = colours(figures.MAPS["error"])
     label = f"Forecasts of {truth.name} beside the truth"
-    return _sheets(
-        {"truth": truth} | named, label, "lead_time", probe, starts=starts, compare=True, differences=errors
-    )
+    more = {"starts": starts, "compare": True, "differences": errors}
+    return _sheets({"truth": truth} | named, label, "lead_time", probe, **more)
 
 
 def explore_scorecard(table=None):

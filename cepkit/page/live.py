@@ -130,7 +130,7 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     factors : mapping, optional
         Conductances as multiples of normal, for example ``{"gKr": 0.5}``.
     source : str or None
-        Address of the script, as :func:`script` gives it; None puts the script itself into the page.
+        Address of the script; None puts the script itself into the page.
     paused : bool
         Wait for the reader to press Play.
     """

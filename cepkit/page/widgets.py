@@ -14,7 +14,6 @@ from IPython.display import HTML
 from cepkit import figures
 from cepkit.page import colours, encoded, source
 
-DASHES = {"-": "", "--": "6 3", ":": "2 3", "-.": "6 3 2 3"}  # of matplotlib's line styles, in SVG
 SYMBOLS = {"Vm": "Vm", "Cai": "Ca i", "CaSR": "Ca SR", "CaSS": "Ca SS"}
 
 
@@ -54,7 +53,8 @@ def _packed(values, kind):
     return {"type": kind, "low": low, "high": high, "data": encoded(np.round(steps).astype(f"<{kind}"))}
 
 
-def _symbol(field):
+def symbol_of(field):
+    """The name of a variable in plain letters."""
     return SYMBOLS.get(field.name, str(field.attrs.get("long_name", field.name or "")))
 
 
@@ -69,38 +69,20 @@ def player(named, label, x, probe):
     if not (0 <= row < rows and 0 <= column < columns):
         raise ValueError(f"probe={probe!r} lies outside the sheet; rows go to {rows - 1}, columns to {columns - 1}")
     own = {"color": "#0072B2", "linestyle": "-", "linewidth": 1.6} | figures.look(first.name)
-    looks = [own | figures.look(name) for name in named]
     return {
-        "label": label,
-        "names": [look["label"] for look in looks],
-        "lines": [
-            {"colour": look["color"], "dash": DASHES.get(look["linestyle"], ""), "width": look["linewidth"]} for look in looks
-        ],
-        "time": x.replace("_", " "),
-        "times": _short(first[x].values),
-        "starts": [""],
-        "compare": False,
-        "rows": rows,
-        "columns": columns,
-        "probe": [int(row), int(column)],
-        "unit": figures.unit_of(first),
-        "symbol": _symbol(first),
+        "label": label, "lines": [own | figures.look(name) for name in named], "probe": [int(row), int(column)],
+        "time": x.replace("_", " "), "times": _short(first[x].values), "rows": rows, "columns": columns,
+        "symbol": symbol_of(first), "unit": figures.unit_of(first),
         "map": colours(figures.MAPS.get(first.name, "viridis")),
-    }
+    }  # fmt: skip
 
 
 def sheet_player(fields, label="Membrane potential of the sheet", x="time", probe=(0, 0)):
     """A slider through time over one or more fields, with an electrode that can be moved, for a page.
 
-    Parameters
-    ----------
-    fields : xr.DataArray or dict of str to xr.DataArray
-        Dims (``x``, y, x) of one variable on one grid; names of models get their colour and label.
-        A page carries 1 byte a node and frame: thin out long trajectories first.
-    label : str
-        What a screen reader calls the control.
-    probe : (int, int)
-        Node (row, column) at which the electrode starts.
+    ``fields`` is a DataArray, or several by name, dims (``x``, y, x), of one variable on one grid; names of models get
+    their colour and label.  A page carries 1 byte a node and frame: thin out long trajectories first.  ``probe`` is the
+    node (row, column) at which the electrode starts; ``label`` is what a screen reader calls the control.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     stack = [field.transpose(x, "y", "x") for field in named.values()]
@@ -115,21 +97,14 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
 def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
     """Choose a case and a level and see the curves change; the first level stays as a grey reference.
 
-    Parameters
-    ----------
-    curves : xr.Dataset
-        Dims (choice, level, ``x``); one panel for each variable.
-    readout : xr.DataArray of str
-        Dims (choice, level): the line of numbers below the panels.
+    Each variable of the Dataset ``curves``, dims (choice, level, ``x``), gets a panel; ``readout``, dims (choice,
+    level), holds the line of numbers below them.
     """
     curves = curves.transpose("choice", "level", x)
     panels = [
-        {
-            "symbol": _symbol(field),
-            "unit": figures.unit_of(field),
-            "colour": figures.look(name).get("color", "#0072B2"),
-            **_packed(figures.drawn(field), "u2"),
-        }
+        {"symbol": symbol_of(field), "unit": figures.unit_of(field), "color": "#0072B2"}
+        | figures.look(name)
+        | _packed(figures.drawn(field), "u2")
         for name, field in curves.data_vars.items()
     ]
     return _html("curves", {
@@ -148,7 +123,7 @@ def sortable(table, label):
 
     Numbers of the pandas.DataFrame are shown with three digits; the index is the first column.
     """
-    return HTML(f"{_table(table, label)}<style>\n{source('tables.css')}</style><script>\n{source('tables.js')}</script>")
+    return HTML(f"{_table(table, label)}{_sorting()}</script>")
 
 
 def table_explorer(tables, label):
@@ -157,8 +132,13 @@ def table_explorer(tables, label):
     return HTML(
         f'<div class="cep-explorer"><label>{html.escape(label)} <select>{options}</select></label>'
         f"{''.join(_table(table, name) for name, table in tables.items())}</div>"
-        f"<style>\n{source('tables.css')}</style><script>\n{source('tables.js')}\n{source('choose.js')}</script>"
+        f"{_sorting()}\n{source('choose.js')}</script>"
     )
+
+
+def _sorting():
+    """Style and script of a sortable table, open at the end."""
+    return f"<style>\n{source('tables.css')}</style><script>\n{source('tables.js')}"
 
 
 def _table(table, label):

@@ -9,7 +9,6 @@ import pytest
 
 import cepkit as cep
 
-
 CASES = {  # the control, what is moved, and where to
     "cell": (cep.explore_cell, "gKr [%]", range(0, 100, 5)),
     "restitution": (cep.explore_restitution, "S2 after [ms]", range(400, 600, 10)),

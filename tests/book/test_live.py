@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import cepkit as cep
-from cepkit.page import live
 from cepkit import cell, kernel
 from cepkit.bench.methods import event_sheet
+from cepkit.page import live
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("make_live", ROOT / "scripts" / "make_live.py")

@@ -84,10 +84,12 @@ const draw = (path, x, y, {sx, sy}) => {
 
 const cursor = ({inside}) => add(inside, 'line', {y1: T, y2: H - B, stroke: 'currentColor', 'stroke-dasharray': '3 3'});
 
-const dress = (path, {colour, dash, width}) => {
-  path.setAttribute('stroke', colour === '#000000' ? 'currentColor' : colour);
-  path.setAttribute('stroke-dasharray', dash);
-  path.setAttribute('stroke-width', width);
+/* A line as matplotlib would draw it; black is the colour of the text, also in the dark. */
+const DASHES = {'--': '6 3', ':': '2 3', '-.': '6 3 2 3'};
+const dress = (path, {color, linestyle, linewidth}) => {
+  path.setAttribute('stroke', color === '#000000' ? 'currentColor' : color);
+  path.setAttribute('stroke-dasharray', DASHES[linestyle] ?? 'none');
+  path.setAttribute('stroke-width', linewidth ?? 1.6);
 };
 
 /* ---- sheets through time, and an electrode ---- */
@@ -133,11 +135,12 @@ const bar = (parent, map) => {
 
 /* Fields beside each other; with `compare`, the first (the truth), one of the others, and their difference. */
 const sheets = (root, p, buffer) => {
-  const at = numbers(p, buffer), n = p.rows * p.columns, frames = p.times.length, starts = p.starts.length;
+  const at = numbers(p, buffer), n = p.rows * p.columns, frames = p.times.length, starts = p.starts?.length ?? 1;
+  const names = p.lines.map(line => line.label);
   const map = bytes(p.map), differences = p.compare && bytes(p.differences), span = p.high - p.low;
   let now = 0, start = 0, other = 1, probe = p.probe[0] * p.columns + p.probe[1], timer = null;
   const value = (f, t, k, s = start) => at(((f * starts + s) * frames + t) * n + k);
-  const shown = () => p.compare ? [0, other] : [...p.names.keys()];
+  const shown = () => p.compare ? [0, other] : [...names.keys()];
   const go = to => {
     const [y, x] = to([Math.floor(probe / p.columns), probe % p.columns]);
     probe = Math.min(p.rows - 1, Math.max(0, y)) * p.columns + Math.min(p.columns - 1, Math.max(0, x));
@@ -151,11 +154,11 @@ const sheets = (root, p, buffer) => {
   const slider = add(root, 'input', {type: 'range', id, min: 0, max: frames - 1, value: 0});
   if (p.compare) {
     const choices = add(root, 'div');
-    const forecast = choose(choices, 'Forecast', p.names.slice(1), () => { other = 1 + +forecast.value; show(true); });
+    const forecast = choose(choices, 'Forecast', names.slice(1), () => { other = 1 + +forecast.value; show(true); });
     const from = choose(choices, 'Start', p.starts, () => { start = +from.value; show(true); });
   }
   const row = add(root, 'div', {class: 'cep-row'});
-  const panes = (p.compare ? [p.names[0], 'forecast', 'difference'] : p.names).map(name => {
+  const panes = (p.compare ? [names[0], 'forecast', 'difference'] : names).map(name => {
     const box = add(row, 'figure'), context = sheetCanvas(box, p, `${p.label} ${name}`, go);
     return {context, caption: name && add(box, 'figcaption', {}, name)};
   });
@@ -183,7 +186,7 @@ const sheets = (root, p, buffer) => {
       seen.forEach((f, i) => {
         dress(paths[i], p.lines[f]);
         draw(paths[i], p.times, t => value(f, t, probe), a);
-        if (panes[i].caption) panes[i].caption.textContent = p.names[f];
+        if (panes[i].caption) panes[i].caption.textContent = names[f];
       });
       if (away) { dress(away.path, p.lines[other]); draw(away.path, p.times, t => away.rms[other][start][t], away); }
     }
@@ -192,7 +195,7 @@ const sheets = (root, p, buffer) => {
     slider.setAttribute('aria-valuetext', p.times[now] + ' ms');
     const said = v => `${v.toPrecision(3)} ${p.unit}`.trim();
     out.textContent = `${p.times[now]} ms; at the electrode `
-      + seen.map(f => `${p.names[f]} ${said(value(f, now, probe))}`.trim()).join(', ')
+      + seen.map(f => `${names[f]} ${said(value(f, now, probe))}`.trim()).join(', ')
       + (away ? `; difference ${said(away.rms[other][start][now])} (RMS of the sheet)` : '');
   };
   slider.addEventListener('input', () => { now = +slider.value; show(); });
@@ -209,7 +212,7 @@ const sheets = (root, p, buffer) => {
 /* Axes of the difference of each forecast from the truth: root mean square over the sheet, by start and time. */
 const errors = (row, p, value, starts) => {
   const n = p.rows * p.columns;
-  const rms = p.names.map((_, f) => f && [...Array(starts).keys()].map(s => p.times.map((_, t) => {
+  const rms = p.lines.map((_, f) => f && [...Array(starts).keys()].map(s => p.times.map((_, t) => {
     let sum = 0;
     for (let k = 0; k < n; k++) sum += (value(f, t, k, s) - value(0, t, k, s)) ** 2;
     return Math.sqrt(sum / n);
@@ -232,7 +235,7 @@ const curves = (root, p) => {
     const at = numbers(q, bytes(q.data).buffer);
     const a = axes(row, `${q.symbol} against time`, p.x, q.low, q.high, `${q.symbol} [${q.unit}]`, p.xLabel);
     const before = add(a.inside, 'path', {fill: 'none', stroke: '#999', 'stroke-width': 1.4});
-    const path = add(a.inside, 'path', {fill: 'none', stroke: q.colour, 'stroke-width': 1.8});
+    const path = add(a.inside, 'path', {fill: 'none', stroke: q.color, 'stroke-width': 1.8});
     return {value: (c, l, k) => at((c * p.levels.length + l) * n + k), a, before, path};
   });
   const line = add(root, 'div', {role: 'status'});
@@ -305,7 +308,7 @@ const plots = (root, p) => {
       const path = add(a.inside, 'path', {fill: 'none'});
       dress(path, curve);
       draw(path, curve.x, k => curve.y[k], a);
-      if (curve.name) names.push([curve.name, {stroke: curve.colour, 'stroke-width': 2}]);
+      if (curve.label) names.push([curve.label, {stroke: curve.color, 'stroke-width': 2}]);
     }
     if (q.at !== undefined) {
       const dashed = {stroke: 'currentColor', 'stroke-dasharray': '3 3'};
