@@ -64,9 +64,11 @@ def test_restitution_is_that_of_the_measurement():
 
 
 def test_a_cell_that_is_busy_does_not_answer_and_a_faster_train_shortens():
-    controls, line, _ = parts(cep.explore_restitution(beats=3))
+    gap = xr.Dataset({"DI": ("interval", [np.nan, 100.0, 300.0]), "APD": ("interval", [np.nan, 250.0, 290.0])})
+    controls, line, picture = parts(cep.explore_restitution({"epi": gap}, beats=3))
     controls["S2 after [ms]"].value = 200
-    assert line.value.startswith("no new action potential")
+    assert line.value.startswith("no new action potential") and "NaN" not in json.dumps(picture.payload)
+    assert not picture.payload["panels"][1]["ring"]
     controls["S2 after [ms]"].value = 500
     slow = line.value
     controls["S1 cycle [ms]"].value = 400

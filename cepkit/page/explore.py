@@ -5,7 +5,7 @@ All are native controls, so the Tab and arrow keys reach and move them.
 """
 
 from collections.abc import Mapping
-from itertools import cycle
+from itertools import cycle as endless
 
 import ipywidgets as w
 import numpy as np
@@ -55,7 +55,8 @@ def _wired(controls, update, caption):
 
 
 def _curve(x, y, **look):
-    x, y = (np.round(np.asarray(values, float), 4).tolist() for values in (x, y))
+    points = np.round(np.stack([x, y]).astype(float), 4)
+    x, y = points[:, np.isfinite(points).all(0)].tolist()  # JSON knows no NaN
     return {"x": x, "y": y} | look
 
 
@@ -114,7 +115,7 @@ def explore_restitution(curves=None, beats=5):
     each = region.everywhere(cell)
     behind = [
         _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
-        for colour, (name, curve) in zip(cycle(COLOURS), curves.items())
+        for colour, (name, curve) in zip(endless(COLOURS), curves.items())
     ]
     seen = []
 
@@ -127,17 +128,17 @@ def explore_restitution(curves=None, beats=5):
             cell_type=kind, progress=False, threads=1,
         ).Vm.isel(y=0, x=0)  # fmt: skip
         before, rest, APD = _premature(Vm, s2)
-        answered = bool(np.isfinite(APD))
-        if answered:
+        placed = bool(np.isfinite([rest, APD]).all())
+        if placed:
             seen.append([rest, APD, COLOURS[number]])
         potential = _curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)
         panels = [
             {"title": "Vm [mV]", "xLabel": "time after the last S1 [ms]", "x": [0, 1500], "y": [-100, 60],
              "curves": [potential], "at": s2, "atName": "S2"},
             {"title": "APD90 [ms]", "xLabel": "diastolic interval [ms]", "x": [0, 800], "y": [100, 420],
-             "curves": behind, "points": list(seen), "ring": answered},
+             "curves": behind, "points": list(seen), "ring": placed},
         ]  # fmt: skip
-        if not answered:
+        if np.isnan(APD):
             return "no new action potential: S2 finds the cell busy with the one before", panels
         return (
             f"S2 comes {rest:.0f} ms after the end of the last action potential: APD90 {APD:.0f} ms, "

@@ -85,20 +85,16 @@ def export_weights(surrogate):
     }
 
 
-def look():
-    """What the view needs to draw as the book draws: colour maps, units, the colour of the network."""
+@cache
+def script():
+    """The whole script: readable sources, and constants and weights as data.  About a megabyte, nearly all weights."""
     variables = [
         {"symbol": name, "unit": v.drawn_units, "factor": v.factor, "map": colours(figures.MAPS[name])}
         for name, v in fields.TABLE.items()
     ]
     paced = figures.look("paced")["color"]
-    return {"variables": variables, "surrogate": paced, "channels": CHANNELS, "css": source("live.css")}
-
-
-@cache
-def script():
-    """The whole script: readable sources, and constants and weights as data.  About a megabyte, nearly all weights."""
-    data = {"model": model(), "network": export_weights(surrogates.load("paced")), "look": look()}
+    look = {"variables": variables, "surrogate": paced, "channels": CHANNELS, "css": source("live.css")}
+    data = {"model": model(), "network": export_weights(surrogates.load("paced")), "look": look}
     worker = "\n".join(source(part) for part in ("tp06.js", "paced.js", "worker.js"))
     # Inside <script> the text must not end it.
     texts = [json.dumps(part, separators=(",", ":")).replace("</", "<\\/") for part in (worker, data)]
@@ -121,18 +117,9 @@ def _options(rows, cycle_length, factors):
 def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     """The live sheet for a page.
 
-    Parameters
-    ----------
-    rows : {24, 64, 128}
-        Nodes along each side; the network runs beside the solver at 24.
-    cycle_length : {0, 300, 350, 400, 500, 650, 1000}
-        Of the pacemaker in the far corner [ms]; 0 for none.
-    factors : mapping, optional
-        Conductances as multiples of normal, for example ``{"gKr": 0.5}``.
-    source : str or None
-        Address of the script; None puts the script itself into the page.
-    paused : bool
-        Wait for the reader to press Play.
+    ``rows`` are the nodes along each side (24, 64 or 128; the network runs beside the solver at 24), ``cycle_length``
+    is that of the pacemaker in the far corner [ms] (0 for none), ``factors`` are conductances as multiples of normal,
+    for example ``{"gKr": 0.5}``.  ``source`` is the address of the script; None puts the script itself into the page.
     """
     options = _options(rows, cycle_length, factors) | {"paused": bool(paused)}
     code = f"<script>{script()}</script>" if source is None else f'<script src="{markup.escape(source)}"></script>'

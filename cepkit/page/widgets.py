@@ -58,9 +58,6 @@ def symbol_of(field):
     return SYMBOLS.get(field.name, str(field.attrs.get("long_name", field.name or "")))
 
 
-# ---- sheets through time ------------------------------------------------------------------------
-
-
 def player(named, label, x, probe):
     """What ``js/widgets.js`` must know of fields by name, dims (..., ``x``, y, x), besides their values."""
     first = next(iter(named.values()))
@@ -91,9 +88,6 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
     return _html("sheets", player(named, label, x, probe) | _packed([figures.drawn(f) for f in stack], "u1"))
 
 
-# ---- curves by case and level -------------------------------------------------------------------
-
-
 def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
     """Choose a case and a level and see the curves change; the first level stays as a grey reference.
 
@@ -113,9 +107,6 @@ def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
         "x": _short(curves[x].values), "xLabel": f"{x} [{curves[x].attrs.get('units', 'ms')}]",
         "panels": panels, "readout": readout.transpose("choice", "level").values.tolist(),
     })  # fmt: skip
-
-
-# ---- tables -------------------------------------------------------------------------------------
 
 
 def sortable(table, label):
