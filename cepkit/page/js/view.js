@@ -21,7 +21,10 @@ const {variables} = DATA.look;
 /* Of each variable, in the unit drawn: the range of its colours, and where its axis is marked. */
 const SCALES = {Vm: {low: -90, high: 40, ticks: [-80, -40, 0, 40]}, Cai: {low: 0, high: 1.5, ticks: [0, 0.5, 1, 1.5]},
   CaSR: {low: 2, high: 4.5, ticks: [2, 3, 4]}, CaSS: {low: 0, high: 2.5, ticks: [0, 1, 2]}};
-for (const v of variables) Object.assign(v, SCALES[v.symbol], {colours: Uint8Array.from(atob(v.map), c => c.charCodeAt(0))});
+for (const v of variables) {
+  v.colours = Uint8Array.from(atob(v.map), c => c.charCodeAt(0));
+  Object.assign(v, SCALES[v.symbol]);
+}
 /* A spiral that the page can start by itself: channels as multiples of normal, S1 a strip of nodes, S2 [ms]. */
 const SPIRAL = {rows: 64, s2: 140, width: 4, factors: {gCaL: 0.05, gKr: 8, gKs: 2, gNa: 0.4}};
 const SPAN = 1500;  // of the trace [ms]

@@ -1,4 +1,5 @@
-/* Controls: `sheets` (a player), `curves` (a case and a level), `ranking` (a scorecard), `plots` (of what Python computes).
+/* Controls: `sheets` (a player), `curves` (a case and a level), `ranking` (a scorecard), `plots` (what Python
+   computes).
 
    The same script serves a page, where a payload stands in its element, and JupyterLab, where lab.js hands it over. */
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
