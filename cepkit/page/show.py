@@ -20,7 +20,7 @@ def show(thing):
     kinds = ast.FunctionDef | ast.ClassDef
     for node in sorted((n for n in ast.walk(ast.parse(source)) if isinstance(n, kinds)), key=lambda n: -n.lineno):
         first = node.body[0]
-        if len(node.body) > 1 and isinstance(first, ast.Expr) and isinstance(getattr(first, "value", None), ast.Constant):
+        if len(node.body) > 1 and ast.get_docstring(node) is not None:
             end = first.end_lineno + (not lines[first.end_lineno].strip())
             del lines[first.lineno - 1 : end]
     return Markdown("```python\n" + "\n".join(lines) + "\n```")

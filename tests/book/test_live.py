@@ -1,5 +1,6 @@
 """The live sheet: the page holds what cepkit holds, and computes what cepkit computes."""
 
+import base64
 import importlib.util
 import json
 import re
@@ -11,14 +12,18 @@ import numpy as np
 import pytest
 
 import cepkit as cep
-from cepkit.page import live
 from cepkit import cell, kernel
 from cepkit.bench.methods import event_sheet
+from cepkit.page import live
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("make_live", ROOT / "scripts" / "make_live.py")
 maker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(maker)
+
+
+def unpack(packed):
+    return np.frombuffer(base64.b64decode(packed["data"]), "<f4").reshape(packed["shape"])
 
 
 # ---- what travels ---------------------------------------------------------------------------------
@@ -29,9 +34,9 @@ def test_weights_survive_the_way_into_the_page():
     sent = json.loads(json.dumps(live.export_weights(model)))
     for name, layers in model.plain.items():
         for got, (weight, bias) in zip(sent["networks"][name], layers, strict=True):
-            assert np.array_equal(live.unpack(got["weight"]), weight) and weight.dtype == np.float32
-            assert np.array_equal(live.unpack(got["bias"]), bias)
-    assert np.array_equal(live.unpack(sent["centre"]), model.centre_plain)
+            assert np.array_equal(unpack(got["weight"]), weight) and weight.dtype == np.float32
+            assert np.array_equal(unpack(got["bias"]), bias)
+    assert np.array_equal(unpack(sent["centre"]), model.centre_plain)
     for name, unit in model.units.items():
         assert np.array_equal(sent["units"][name], unit)
     assert sent["knots"] == event_sheet.KNOTS.tolist()

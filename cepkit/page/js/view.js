@@ -1,6 +1,6 @@
 /* What is seen and touched: builds the controls, draws frames as they come, sends wishes to the worker.
 
-   WORKER (source text) and DATA ({model, network, look}) are put before this by script() in __init__.py. */
+   WORKER (source text) and DATA ({model, network, look}) are put before this by script() in live.py. */
 'use strict';
 
 const startWorker = () => {
@@ -17,8 +17,16 @@ const element = (parent, tag, attributes = {}, text) => {
   return node;
 };
 
-const {variables, spiral} = DATA.look;
-for (const v of variables) v.colours = Uint8Array.from(atob(v.map), c => c.charCodeAt(0));
+const {variables} = DATA.look;
+/* Of each variable, in the unit drawn: the range of its colours, and where its axis is marked. */
+const SCALES = {Vm: {low: -90, high: 40, ticks: [-80, -40, 0, 40]}, Cai: {low: 0, high: 1.5, ticks: [0, 0.5, 1, 1.5]},
+  CaSR: {low: 2, high: 4.5, ticks: [2, 3, 4]}, CaSS: {low: 0, high: 2.5, ticks: [0, 1, 2]}};
+for (const v of variables) {
+  v.colours = Uint8Array.from(atob(v.map), c => c.charCodeAt(0));
+  Object.assign(v, SCALES[v.symbol]);
+}
+/* A spiral that the page can start by itself: channels as multiples of normal, S1 a strip of nodes, S2 [ms]. */
+const SPIRAL = {rows: 64, s2: 140, width: 4, factors: {gCaL: 0.05, gKr: 8, gKs: 2, gNa: 0.4}};
 const SPAN = 1500;  // of the trace [ms]
 const FADE = 400;  // of the path of a tip [ms]
 const SOLVER = 'currentColor', SURROGATE = DATA.look.surrogate;
@@ -278,11 +286,11 @@ class LiveSheet {
 
   spiral() {
     this.cycle.value = 0;
-    this.size(spiral.rows, spiral.factors);
-    this.send('crossField', {s2: spiral.s2, width: spiral.width});
+    this.size(SPIRAL.rows, SPIRAL.factors);
+    this.send('crossField', {s2: SPIRAL.s2, width: SPIRAL.width});
     this.wish = true;
     this.run();
-    this.say(`Channels changed, a plane wave, and ${spiral.s2} ms later a quarter of the sheet: `
+    this.say(`Channels changed, a plane wave, and ${SPIRAL.s2} ms later a quarter of the sheet: `
       + 'the tip is the white dot.');
   }
 
