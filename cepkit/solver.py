@@ -8,164 +8,25 @@ The monodomain equation ``dV/dt = div(D grad V) - (I_ion + I_stim)`` with a cell
 import functools
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from cepkit import cell, kernel
-from cepkit.fields import LONG_NAMES, UNITS
+from cepkit.engine import PRECISIONS, Engine, State, processors
+from cepkit.fields import LONG_NAMES, THRESHOLD, UNITS, number
 from cepkit.fields import VARIABLES as FRAME_VARIABLES
 from cepkit.store import TrajectoryStore, digest
 
 #: Of every simulated number: bump it whenever one changes.  The first literal is what the first edition's stores hold.
 VERSION = "d2eaf949eb766f65"
-PRECISIONS = {  # gates and voltage, concentrations
-    "float64": (np.float64, np.float64),
-    "mixed": (np.float32, np.float64),
-    "float32": (np.float32, np.float32),
-}
 #: The adaptive step: macro steps of at most 0.2 ms, cut into so many parts ...
 ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
 #: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
 ADAPTIVE_LIMITS = (1.0, 10.0)
 _CALL, _CALL_BYTES = 50, 6.4e7  # frames a compiled call, fewer where they would outgrow the state itself
-
-
-class Sheet:
-    """All state of a tissue in the layout of the compiled kernel.
-
-    Examples
-    --------
-    >>> from cepkit.solver import Sheet
-    >>> sheet = Sheet(cep.Tissue((4, 4)), cep.cell.INITIAL_STATE, cep.cell.Conductances(), "float64")
-    >>> sheet["Cai"].shape, float(sheet["Vm"].max())
-    ((4, 4), -85.23)
-    """
-
-    def __init__(self, tissue, initial, conductances, dtype):
-        real, fine = PRECISIONS[dtype]
-        self.tissue, self.n = tissue, tissue.size
-        self.blocks = -(-self.n // kernel.BLOCK)
-        self.cells = self.blocks * kernel.BLOCK
-        strides = np.cumprod((1, *tissue.shape[:0:-1]))[::-1]
-        self.strides = strides.astype(np.int64)
-        self.pad = int(strides[0])
-        self.V = np.full(self.cells + 2 * self.pad, cell.INITIAL_STATE["Vm"], real)
-        self.new = self.V.copy()
-        self._gates = np.zeros((self.blocks, kernel.BLOCK, kernel.N_GATES), real)
-        self._conc = np.zeros((self.blocks, kernel.N_CONC, kernel.BLOCK), fine)
-        self.gates = self._gates.reshape(self.blocks, -1)
-        self.conc = self._conc.reshape(self.blocks, -1)
-        self.rates = np.zeros(1)
-        for name in cell.STATES:
-            self[name] = initial[name]
-        ahead, behind = tissue.weights
-        self.ahead = np.zeros((len(strides), self.cells), real)
-        self.behind = np.zeros_like(self.ahead)
-        self.ahead[:, : self.n] = ahead.reshape(len(strides), -1)
-        self.behind[:, : self.n] = behind.reshape(len(strides), -1)
-        if all(np.ndim(g) == 0 for g in conductances):
-            rows = np.repeat(np.array(conductances, real), kernel.BLOCK)[None]
-        else:
-            rows = np.stack([self.padded(g) for g in conductances], axis=1).reshape(self.blocks, -1)
-        self.conductances = np.ascontiguousarray(rows, real)
-
-    def padded(self, values):
-        """A field as blocks; the last block is filled up with copies of the last node."""
-        flat = np.broadcast_to(values, self.tissue.shape).reshape(-1)
-        return np.pad(flat, (0, self.cells - self.n), mode="edge").reshape(self.blocks, -1)
-
-    def _view(self, name):
-        if name == "Vm":
-            return self.V[self.pad : self.pad + self.cells].reshape(self.blocks, -1)
-        if name in cell.VOLTAGE_GATES:
-            return self._gates[:, :, cell.VOLTAGE_GATES.index(name)]
-        return self._conc[:, cell.CONCENTRATIONS.index(name)]
-
-    def __getitem__(self, name):
-        return self._view(name).reshape(-1)[: self.n].reshape(self.tissue.shape).copy()
-
-    def __setitem__(self, name, values):
-        self._view(name)[:] = self.padded(values)
-
-    def arrays(self):
-        """Everything that a checkpoint must hold."""
-        return {"V": self.V, "gates": self.gates, "conc": self.conc, "rates": self.rates}
-
-    def restore(self, arrays):
-        for name, values in self.arrays().items():
-            values[:] = arrays[name]
-        self.new[:] = self.V
-
-
-@functools.lru_cache(maxsize=8)
-def _tables(steps, constants, cell_types, dtype):
-    """Tables of the kernel: a tenth of the time of a beat of 24 x 24 cells, and the same for every run like it."""
-    return kernel.voltage_table(steps, constants, cell_types, dtype), kernel.rectifier_table(dtype)
-
-
-class _Engine:
-    """Calls the kernel, one Python thread a processor."""
-
-    def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threshold, threads):
-        macro, parts, limits = levels
-        self.sheet = sheet
-        self.macro, self.parts, self.limits = macro, np.array(parts, np.int64), np.array(limits)
-        self.per_frame = round(save_every / macro)
-        self.save_every = save_every
-        real = sheet.V.dtype
-        self.constants = cell.Constants(*(real.type(value) for value in constants))
-        self.root_Ko = real.type(np.sqrt(constants.Ko / 5.4))
-        self.threshold = float(threshold)
-        kinds, kind = np.unique(cell_type, return_inverse=True)
-        self.kind = sheet.padded(kind.reshape(np.shape(cell_type)) * kernel.ROWS).reshape(-1)
-        self.tables, self.rectify = _tables(tuple(macro / self.parts), constants, tuple(kinds), real)
-        self.stimuli, self.masks = stimuli
-        self.threads = max(1, min(threads, sheet.blocks))
-        self.spans = np.linspace(0, sheet.blocks, self.threads + 1).astype(np.int64)
-        self.scratch = np.zeros((self.threads, kernel.N_SCRATCH * kernel.BLOCK), real)
-        self.pool = ThreadPoolExecutor(self.threads)
-
-    def run(self, first, count):
-        """Advance by ``count`` frames after frame ``first``.
-
-        Returns
-        -------
-        frames : array, shape ``(count, 4, *tissue.shape)``
-        activations : array, shape (events, 2)
-            Time [ms] and node of every activation, in the order of time.
-        """
-        s, t0 = self.sheet, first * self.save_every
-        end = t0 + count * self.save_every
-        near = (self.stimuli[:, 0] < end) & (self.stimuli[:, 1] > t0)
-        frames = np.empty((count, len(FRAME_VARIABLES), s.cells), np.float64)
-        nodes = np.zeros((self.threads, 2 * -(-s.cells // self.threads) + 64), np.int64)
-        times = np.zeros(nodes.shape)
-        counter = np.zeros(1, np.int64)
-        rates = np.zeros((2, 8 * self.threads))
-        rates[0, 0] = s.rates[0]
-        jobs = [
-            self.pool.submit(
-                kernel.advance,
-                k, self.threads, counter, rates, self.spans, t0, self.macro, self.per_frame,
-                self.parts, self.limits, s.V, s.new, s.pad, s.gates, s.conc, self.kind,
-                s.conductances, self.constants, self.root_Ko, self.tables,
-                self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, self.threshold, frames,
-                nodes, times, self.scratch,
-            )
-            for k in range(self.threads)
-        ]  # fmt: skip
-        results = [job.result() for job in jobs]
-        steps = results[0][0]
-        if steps % 2:
-            s.V, s.new = s.new, s.V
-        s.rates[0] = rates[steps % 2].max()
-        noted = [np.stack([times[k, :e], nodes[k, :e]], 1) for k, (_, e) in enumerate(results)]
-        noted = np.concatenate(noted)
-        noted = noted[np.lexsort((noted[:, 1], noted[:, 0]))]
-        return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 
 
 def _engine(device, levels):
@@ -178,7 +39,7 @@ def _engine(device, levels):
         # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
         device = "cuda" if cuda.is_available() and len(levels[1]) == 1 else "cpu"
     if device == "cpu":
-        return _Engine
+        return Engine
     from cepkit.kernel_cuda import CudaEngine
 
     return CudaEngine
@@ -199,7 +60,7 @@ def simulate(
     store=None,
     progress=True,
     threads=None,
-    activation_level=-40.0,
+    activation_level=THRESHOLD,
     device="cpu",
 ):
     """Simulate a tissue under a pacing protocol.
@@ -297,22 +158,22 @@ def simulate(
     coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
 
     with target:
-        sheet = Sheet(fine, initial, conductances, dtype)
-        threads = threads or len(os.sched_getaffinity(0))
-        stimuli = _stimuli(protocol, sheet, refine)
+        state = State(fine, initial, conductances, dtype)
+        threads = threads or processors()
+        stimuli = _stimuli(protocol, state, refine)
         del initial
         engine = _engine(device, levels)(
-            sheet, constants, cell_type, save_every, levels, stimuli, activation_level, threads
+            state, constants, cell_type, save_every, levels, stimuli, activation_level, threads
         )
-        done = target.resume(sheet)
+        done = target.resume(state)
         if done < 0:
-            first = np.stack([sheet[name] for name in FRAME_VARIABLES])
+            first = np.stack([state[name] for name in FRAME_VARIABLES])
             target.append(first[coarse][None], np.zeros((0, 2)))
             done = 0
-        # Fixed by the size of the sheet, so that a resumed run adds the same numbers.
-        call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * sheet.cells), 1, _CALL))
+        # Fixed by the size of the state, so that a resumed run adds the same numbers.
+        call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * state.cells), 1, _CALL))
         # In a notebook tqdm itself does not obey TQDM_DISABLE.
-        quiet = not progress or os.environ.get("TQDM_DISABLE") or (count - done) * save_every * sheet.blocks < 20_000
+        quiet = not progress or os.environ.get("TQDM_DISABLE") or (count - done) * save_every * state.blocks < 20_000
         with tqdm(total=count, initial=done, unit="ms", desc="simulate", disable=bool(quiet)) as bar:
             while done < count:
                 frames, activations = engine.run(done, min(call, count - done))
@@ -321,10 +182,10 @@ def simulate(
                 done += len(frames)
                 bar.update(len(frames))
                 if target.due(done, len(frames)):
-                    target.checkpoint(done, sheet)
+                    target.checkpoint(done, state)
         final = np.empty((len(cell.STATES), *tissue.shape))
         for k, name in enumerate(cell.STATES):
-            final[k] = sheet[name][coarse]
+            final[k] = state[name][coarse]
         return target.finish(final, cell.STATES)
 
 
@@ -434,15 +295,15 @@ def _initial(initial, tissue, fine):
     return values
 
 
-def _stimuli(protocol, sheet, refine):
-    """Stimuli as rows (begin, end, amplitude, region) and regions as masks over the cells."""
+def _stimuli(protocol, state, refine):
+    """Stimuli as the kernel takes them: rows, and regions as masks over the cells."""
     regions, index = protocol.regions()
-    masks = np.zeros((max(1, len(regions)), sheet.cells), sheet.V.dtype)
+    masks = np.zeros((max(1, len(regions)), state.cells), state.V.dtype)
     for k, region in enumerate(regions):
         # The charge is that of the coarse nodes' volumes, whatever the grid.
-        masks[k, : sheet.n] = sheet.tissue.share(region.values, refine).reshape(-1)
+        masks[k, : state.n] = state.tissue.share(region.values, refine).reshape(-1)
     rows = [(s.start, s.start + s.duration, s.amplitude, k) for s, k in zip(protocol.stimuli, index, strict=True)]
-    return np.array(rows, float).reshape(-1, 4), masks
+    return kernel.Stimuli(np.array(rows, float).reshape(-1, 4), masks)
 
 
 def _assert_finite(frames, done, save_every, dt):
@@ -460,8 +321,6 @@ def _assert_finite(frames, done, save_every, dt):
 @functools.cache
 def _versions():
     """Of what a trajectory depends on.  Reading them takes 2 ms, which a beat of 100 ms would notice."""
-    from importlib.metadata import PackageNotFoundError, version
-
     versions = {"python": python_version()}
     for package in ("cepkit", "numpy", "numba", "zarr", "xarray"):
         try:
