@@ -413,18 +413,17 @@ def look_up(V, start, gates, kind, first, W, table, rectify):
 
 
 @jit
-def _diffuse(V, W, grid, first):
-    """Divergence of the diffusive flux [mV/ms] from the neighbours' pull."""
-    start = grid.pad + first
+def _diffuse(V, start, W, strides, ahead, behind, first):
+    """Divergence of the diffusive flux [mV/ms]; ``ahead`` and ``behind`` weigh the neighbours."""
     for i in range(BLOCK):
         W[LAP * BLOCK + i] = 0.0
-    for axis in range(grid.strides.shape[0]):
-        s = grid.strides[axis]
-        ahead, behind = grid.ahead[axis], grid.behind[axis]
+    for axis in range(strides.shape[0]):
+        s = strides[axis]
+        forth, back = ahead[axis], behind[axis]
         for i in range(BLOCK):
             v = _get(V, start + i)
-            gain = _get(ahead, first + i) * (_get(V, start + i + s) - v)
-            loss = _get(behind, first + i) * (v - _get(V, start + i - s))
+            gain = _get(forth, first + i) * (_get(V, start + i + s) - v)
+            loss = _get(back, first + i) * (v - _get(V, start + i - s))
             W[LAP * BLOCK + i] += gain - loss
 
 
@@ -494,16 +493,16 @@ def _note_activations(V, new, start, first, t, dt, threshold, nodes, times, coun
 
 
 @jit
-def _stimulate(W, first, t, dt, stimuli):
+def _stimulate(W, first, t, dt, pulses, masks):
     """Mean stimulus current over [t, t + dt]: the charge is exact whatever the step."""
     for i in range(BLOCK):
         W[STIM * BLOCK + i] = 0.0
-    for k in range(stimuli.rows.shape[0]):
-        begin, end, amplitude = stimuli.rows[k, 0], stimuli.rows[k, 1], stimuli.rows[k, 2]
+    for k in range(pulses.shape[0]):
+        begin, end, amplitude = pulses[k, 0], pulses[k, 1], pulses[k, 2]
         overlap = min(t + dt, end) - max(t, begin)
         if overlap > 0.0:
             share = amplitude * overlap / dt
-            mask = stimuli.masks[np.int64(stimuli.rows[k, 3])]
+            mask = masks[np.int64(pulses[k, 3])]
             for i in range(BLOCK):
                 W[STIM * BLOCK + i] += share * _get(mask, first + i)
 
@@ -519,40 +518,47 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
     the step is fixed; with more, the level follows from the fastest event anywhere in the sheet and from
     the stimulus, so that every thread takes the same decision.
     """
+    # Unpacked once: an array read from a tuple inside the loop would have its references counted there.
     V, new, gates, conc = unknowns
-    W, rates, spans, threads = team.scratch[thread], team.rates, team.spans, team.spans.shape[0] - 1
+    pad, strides, ahead, behind = grid
+    kind, conductances, c, root_Ko = cells
+    pulses, masks = stimuli
+    start, macro, per_frame, substeps, limits = clock
+    counter, rates, spans, scratch = team
+    threads, W = spans.shape[0] - 1, scratch[thread]
     nodes, times = notes.nodes[thread], notes.times[thread]
-    levels, per_block = clock.substeps.shape[0], cells.conductances.shape[0] > 1
+    rectify, threshold = tables.rectifier, notes.threshold
+    levels, per_block = substeps.shape[0], conductances.shape[0] > 1
     done = events = 0
     for frame in range(frames.shape[0]):
-        for part in range(clock.per_frame):
-            t_macro = clock.start + (frame * clock.per_frame + part) * clock.macro
-            level = _choose(levels, clock, rates, threads, done, stimuli, t_macro)
-            steps, table = clock.substeps[level], tables.voltage[level]
-            dt = clock.macro / steps
+        for part in range(per_frame):
+            t_macro = start + (frame * per_frame + part) * macro
+            level = _choose(levels, limits, rates, threads, done, pulses, t_macro, macro)
+            steps, table = substeps[level], tables.voltage[level]
+            dt = macro / steps
             for step in range(steps):
                 t = t_macro + step * dt
                 most = 0.0
                 for b in range(spans[thread], spans[thread + 1]):
                     first = b * BLOCK
-                    start = grid.pad + first
-                    reversals(conc[b], W, cells.constants)
-                    look_up(V, start, gates[b], cells.kind, first, W, table, tables.rectifier)
-                    _diffuse(V, W, grid, first)
-                    _stimulate(W, first, t, dt, stimuli)
-                    g = cells.conductances[b if per_block else 0]
-                    react(V, new, start, conc[b], W, g, cells.constants, cells.root_Ko, dt)
-                    events = _note_activations(V, new, start, first, t, dt, notes.threshold, nodes, times, events)
+                    at = pad + first
+                    reversals(conc[b], W, c)
+                    look_up(V, at, gates[b], kind, first, W, table, rectify)
+                    _diffuse(V, at, W, strides, ahead, behind, first)
+                    _stimulate(W, first, t, dt, pulses, masks)
+                    g = conductances[b if per_block else 0]
+                    react(V, new, at, conc[b], W, g, c, root_Ko, dt)
+                    events = _note_activations(V, new, at, first, t, dt, threshold, nodes, times, events)
                     if levels > 1:
-                        most = max(most, _fastest(V, new, start, conc[b], dt))
+                        most = max(most, _fastest(V, new, at, conc[b], dt))
                 done += 1
                 rates[done % 2, thread * 8] = most  # a cache line apart
                 V, new = new, V
                 if threads > 1:
-                    _wait(team.counter, done * threads)
+                    _wait(counter, done * threads)
         for b in range(spans[thread], spans[thread + 1]):
             for i in range(BLOCK):
-                frames[frame, 0, b * BLOCK + i] = V[grid.pad + b * BLOCK + i]
+                frames[frame, 0, b * BLOCK + i] = V[pad + b * BLOCK + i]
                 for k in range(3):
                     frames[frame, 1 + k, b * BLOCK + i] = conc[b, k * BLOCK + i]
     notes.count[thread] = events
@@ -560,18 +566,18 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
 
 
 @jit
-def _choose(levels, clock, rates, threads, done, stimuli, t):
+def _choose(levels, limits, rates, threads, done, pulses, t, macro):
     """Level of the coming macro step: the finest that speed or stimulus asks for."""
     if levels == 1:
         return 0
-    for k in range(stimuli.rows.shape[0]):
-        if stimuli.rows[k, 0] < t + clock.macro and t < stimuli.rows[k, 1]:
+    for k in range(pulses.shape[0]):
+        if pulses[k, 0] < t + macro and t < pulses[k, 1]:
             return levels - 1
     most = 0.0
     for thread in range(threads):
         most = max(most, rates[done % 2, thread * 8])
     level = 0
     for k in range(levels - 1):
-        if most > clock.limits[k]:
+        if most > limits[k]:
             level = k + 1
     return level
