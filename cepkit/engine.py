@@ -113,7 +113,7 @@ class Engine:
         activations : array, shape (events, 2)
             Time [ms] and node of every activation, in the order of time.
         """
-        s, start = self.state, first * self.save_every
+        s, start = self.state, float(first * self.save_every)
         rows = self.stimuli.rows
         near = rows[(rows[:, 0] < start + count * self.save_every) & (rows[:, 1] > start)]
         unknowns = kernel.Unknowns(s.V, s.new, s.gates, s.conc)
