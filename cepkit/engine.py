@@ -114,11 +114,11 @@ class Engine:
             Time [ms] and node of every activation, in the order of time.
         """
         s, start = self.state, float(first * self.save_every)
-        rows = self.stimuli.rows
+        rows = self.stimuli.pulses
         near = rows[(rows[:, 0] < start + count * self.save_every) & (rows[:, 1] > start)]
         unknowns = kernel.Unknowns(s.V, s.new, s.gates, s.conc)
         frames, notes, steps = self._call(
-            self.clock._replace(start=start), unknowns, self.stimuli._replace(rows=near), count
+            self.clock._replace(start=start), unknowns, self.stimuli._replace(pulses=near), count
         )
         if steps % 2:
             s.V, s.new = s.new, s.V

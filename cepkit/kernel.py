@@ -2,22 +2,20 @@
 
 The equations are those of :mod:`cepkit.cell`; what is here is only what makes them fast.
 
-- **Blocks.** Cells stand in blocks of ``BLOCK``; inside a block each variable is contiguous, at a
-  distance known to the compiler.  So the loops of the third phase below, which run the plain
-  functions of ``cell`` on 32 cells at once, become SIMD code without any alias checks.
-- **One table row per cell.** What voltage alone decides (steady state and decay of eleven gates,
-  six factors of currents) is tabulated over V with linear interpolation.  A row holds all of it,
-  so that a cell makes one look-up, and the SIMD lanes run over the columns.
-- **Rush-Larsen.** ``gate = inf + (gate - inf) exp(-dt / tau)``, with the decay in the table: one
-  table for each level of dt.
-- **Threads meet at a spinning barrier** once a step: 24 x 24 cells are too little work for a
-  thread pool's fork and join.
-- **Jacobi step.** A step reads the old voltages and writes the new ones, so the result does not
-  depend on the number of threads, bit for bit.
+- **Blocks.** Cells stand in blocks of ``BLOCK``; inside a block each variable is contiguous, at a distance known to
+  the compiler.  So the loops over a block, which run the plain functions of ``cell`` on 32 cells at once, become SIMD
+  code without any alias checks.
+- **One table row per cell.** What voltage alone decides (steady state and decay of eleven gates, six factors of
+  currents) is tabulated over V with linear interpolation.  A row holds all of it, so that a cell makes one look-up,
+  and the SIMD lanes run over the columns.
+- **Rush-Larsen.** ``gate = inf + (gate - inf) exp(-dt / tau)``, with the decay in the table, one for each level of dt.
+- **Threads meet at a spinning barrier** once a step: 24 x 24 cells are too little work for a pool's fork and join.
+- **Jacobi step.** A step reads the old voltages and writes the new ones, so the result does not depend on the number
+  of threads, bit for bit.
 """
 
+from collections import namedtuple
 from types import FunctionType
-from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -31,7 +29,6 @@ N_GATES = 12  # eleven gates and a spare column: SIMD lanes come in fours
 N_FACTORS = len(cell.Voltage._fields)
 WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 spare
 N_CONC = len(cell.CONCENTRATIONS)
-N_COND = len(cell.Conductances._fields)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
 ONE = np.float32(1)
 RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
@@ -76,89 +73,32 @@ _calcium_gate = _both(cell.calcium_gate)
 _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
 
 
-# ---- what the time loop is given ----------------------------------------------------------------
+# What the time loop is given, on any device: groups of arrays and numbers.
 
-
-class Unknowns(NamedTuple):
-    """What is stepped; a call returns with the new voltages in ``new`` if its number of steps is odd."""
-
-    V: np.ndarray  # (pad + cells + pad,) [mV]
-    new: np.ndarray  # likewise
-    gates: np.ndarray  # (blocks, BLOCK * N_GATES)
-    conc: np.ndarray  # (blocks, N_CONC * BLOCK)
-
-
-class Grid(NamedTuple):
-    """Where a cell's neighbours stand, and how strongly they pull."""
-
-    pad: int  # entries of V before the first cell
-    strides: np.ndarray  # (axes,) from a cell to the next
-    ahead: np.ndarray  # (axes, cells) [1/ms]; see Tissue.weights
-    behind: np.ndarray
-
-
-class Cells(NamedTuple):
-    """What the cells are."""
-
-    kind: np.ndarray  # (cells,) first table row of each cell's type
-    conductances: np.ndarray  # (1 or blocks, N_COND * BLOCK)
-    constants: cell.Constants
-    root_Ko: float  # sqrt(Ko / 5.4)
-
-
-class Tables(NamedTuple):
-    """See voltage_table and rectifier_table."""
-
-    voltage: np.ndarray
-    rectifier: np.ndarray
-
-
-class Stimuli(NamedTuple):
-    """The pulses, and where they act."""
-
-    rows: np.ndarray  # (pulses, 4): begin [ms], end [ms], amplitude [pA/pF], mask
-    masks: np.ndarray  # (masks, cells)
-
-
-class Clock(NamedTuple):
-    """A frame is ``per_frame`` macro steps; one of these is cut into ``substeps[level]`` equal steps."""
-
-    start: float  # [ms]
-    macro: float  # [ms]
-    per_frame: int
-    substeps: np.ndarray  # (levels,)
-    limits: np.ndarray  # (levels - 1,) a level ends at this speed [mV/ms]
-
-
-class Notes(NamedTuple):
-    """Receives the activations: which node, and when."""
-
-    threshold: float  # [mV]
-    count: np.ndarray  # (threads,) how many
-    nodes: np.ndarray  # (threads, events)
-    times: np.ndarray  # (threads, events) [ms]
-
-
-class Team(NamedTuple):
-    """The threads: what they share, and what each has for itself."""
-
-    counter: np.ndarray  # (1,) arrivals at the barrier
-    rates: np.ndarray  # (2, 8 * threads) the largest speed each saw in this and the last step [mV/ms]
-    spans: np.ndarray  # (threads + 1,) first block of each
-    scratch: np.ndarray  # (threads, N_SCRATCH * BLOCK)
-
-
-# ---- tables -------------------------------------------------------------------------------------
+#: What is stepped: voltages [mV] (pad + cells + pad) and as many for the next step, gates (blocks, BLOCK * N_GATES)
+#: and concentrations (blocks, N_CONC * BLOCK).  The result stands in ``new`` if the number of steps was odd.
+Unknowns = namedtuple("Unknowns", "V new gates conc")
+#: Entries of V before the first cell, steps from a cell to its neighbours (axes,), and how strongly these pull
+#: (axes, cells) [1/ms]; see ``Tissue.weights``.
+Grid = namedtuple("Grid", "pad strides ahead behind")
+#: First table row of each cell's type (cells,), conductances (1 or blocks, 12 * BLOCK), the constants, sqrt(Ko / 5.4).
+Cells = namedtuple("Cells", "kind conductances constants root_Ko")
+#: See ``voltage_table`` and ``rectifier_table``.
+Tables = namedtuple("Tables", "voltage rectifier")
+#: Pulses as rows (begin [ms], end [ms], amplitude [pA/pF], mask), and the masks (masks, cells).
+Stimuli = namedtuple("Stimuli", "pulses masks")
+#: A frame is ``per_frame`` steps of ``macro`` ms; one of these is cut into ``substeps[level]`` equal steps, where
+#: ``limits[level]`` [mV/ms] is the speed that ends a level.
+Clock = namedtuple("Clock", "start macro per_frame substeps limits")
+#: Receives the activations, one row a thread: how many, which node, and when [ms].
+Notes = namedtuple("Notes", "threshold count nodes times")
+#: The threads: arrivals at the barrier (1,), largest speeds seen (2, 8 * threads), first blocks (threads + 1,), and
+#: scratch (threads, N_SCRATCH * BLOCK).
+Team = namedtuple("Team", "counter rates spans scratch")
 
 
 def voltage_table(steps, constants, cell_types=("epi",), dtype=np.float64):
-    """Tables over V of everything that voltage alone decides, one for each of the time ``steps`` [ms].
-
-    Returns
-    -------
-    array, shape (len(steps), len(cell_types) * ROWS * WIDTH)
-        The types follow one another, ROWS rows each.
-    """
+    """Tables over V of all that voltage decides: one row for each step [ms], the types' tables (ROWS, WIDTH) in it."""
     V = V_LOW + V_STEP * np.arange(ROWS)
     table = np.zeros((len(steps), len(cell_types), ROWS, WIDTH))
     for kind, cell_type in enumerate(cell_types):
@@ -174,9 +114,6 @@ def rectifier_table(dtype=np.float64):
     """Table of the open fraction of I_K1 over V - E_K."""
     drive = np.arange(DRIVE_LOW, DRIVE_HIGH + DRIVE_STEP / 2, DRIVE_STEP)
     return cell.rectifier(drive).astype(dtype)
-
-
-# ---- small compiled pieces ----------------------------------------------------------------------
 
 
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
@@ -214,12 +151,6 @@ def _item(context, builder, kind, array, index):
 def _get(array, index):
     """``array[index]`` without Python's negative indices, which would keep loops from vectorising."""
     return array[np.uint64(index)]
-
-
-@_inline
-def _put(array, index, value):
-    """``array[index] = value``, likewise."""
-    array[np.uint64(index)] = value
 
 
 @intrinsic
@@ -367,9 +298,6 @@ def _wait(counter, target):
             _sched_yield()
 
 
-# ---- one step of one block ----------------------------------------------------------------------
-
-
 @jit
 def reversals(conc, W, c):
     """Phase 1, SIMD over cells: reversal potentials."""
@@ -377,10 +305,7 @@ def reversals(conc, W, c):
     for i in range(BLOCK):
         Nai, Ki, Cai = real(conc[5 * BLOCK + i]), real(conc[6 * BLOCK + i]), real(conc[i])
         E = _reversal(Nai, Ki, Cai, c, log)
-        W[i] = E.Na
-        W[BLOCK + i] = E.K
-        W[2 * BLOCK + i] = E.Ks
-        W[3 * BLOCK + i] = E.Ca
+        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = E
 
 
 @jit
@@ -395,14 +320,12 @@ def look_up(V, start, gates, kind, first, W, table, rectify):
         x = x if x < last else last
         row = np.int64(x)
         _relax(gates, i * N_GATES, table, row + _get(kind, first + i), x - row, W, i)
-
         x = (v - W[BLOCK + i] - DRIVE_LOW) * (1 / DRIVE_STEP)
         x = x if x > 0.0 else 0.0
         x = x if x < last_drive else last_drive
         row = np.int64(x)
         low = _get(rectify, row)
         W[(_OPEN + 5) * BLOCK + i] = low + (x - row) * (_get(rectify, row + 1) - low)
-
         g = i * N_GATES
         m = gates[g + 3]
         W[(_OPEN + 0) * BLOCK + i] = m * m * m * gates[g + 4] * gates[g + 5]
@@ -438,13 +361,9 @@ def react(V, new, start, conc, W, g, c, root_Ko, dt):
     step = real(dt)
     for i in range(BLOCK):
         v = _get(V, start + i)
-        Cai = real(conc[i])
-        CaSR = real(conc[BLOCK + i])
-        CaSS = real(conc[2 * BLOCK + i])
-        Rbar = real(conc[3 * BLOCK + i])
-        Nai = real(conc[5 * BLOCK + i])
+        Cai, CaSR, CaSS = real(conc[i]), real(conc[BLOCK + i]), real(conc[2 * BLOCK + i])
+        Rbar, Nai = real(conc[3 * BLOCK + i]), real(conc[5 * BLOCK + i])
         stimulus = W[STIM * BLOCK + i]
-
         inf, tau = calcium_gate(CaSS)
         fCaSS = inf + (real(conc[4 * BLOCK + i]) - inf) * small_exp(-step / tau)
         o = _gather(_Open, W, _OPEN, i)
@@ -461,15 +380,15 @@ def react(V, new, start, conc, W, g, c, root_Ko, dt):
         conc[5 * BLOCK + i] += step * flux.Nai
         conc[6 * BLOCK + i] += step * flux.Ki
         rate = W[LAP * BLOCK + i] - _membrane_current(now) - stimulus
-        _put(new, start + i, v + step * rate)
+        new[np.uint64(start + i)] = v + step * rate
 
 
 @jit
 def _fastest(V, new, start, conc, dt):
     """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release.
 
-    Release into the subspace is the second fast event of a beat and outlasts the upstroke; steps
-    that ignore it lose a percent of the calcium transient, and over a hundred beats of sodium too.
+    Release into the subspace is the second fast event of a beat and outlasts the upstroke; steps that ignore it lose
+    a percent of the calcium transient, and over a hundred beats of sodium too.
     """
     most = 0.0
     for i in range(BLOCK):
@@ -507,16 +426,12 @@ def _stimulate(W, first, t, dt, pulses, masks):
                 W[STIM * BLOCK + i] += share * _get(mask, first + i)
 
 
-# ---- the loop -----------------------------------------------------------------------------------
-
-
 @jit
 def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, frames):
-    """Run one thread's share of the blocks through the frames; returns the number of steps.
+    """Run one thread's share of the blocks through ``frames``, shape (frames, 4, cells); returns the number of steps.
 
-    ``frames``, shape (frames, 4, cells), receives Vm, Cai, CaSR, CaSS at the end of each.  With one level
-    the step is fixed; with more, the level follows from the fastest event anywhere in the sheet and from
-    the stimulus, so that every thread takes the same decision.
+    A frame receives Vm, Cai, CaSR, CaSS at its end.  With one level the step is fixed; with more, the level follows
+    from the fastest event anywhere in the sheet and from the stimulus, so that every thread takes the same decision.
     """
     # Unpacked once: an array read from a tuple inside the loop would have its references counted there.
     V, new, gates, conc = unknowns

@@ -83,11 +83,11 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
         p[11 * BLOCK + lane],
     )  # fmt: skip
     stimulus = 0.0
-    for k in range(stimuli.rows.shape[0]):
-        begin, end, amplitude = stimuli.rows[k, 0], stimuli.rows[k, 1], stimuli.rows[k, 2]
+    for k in range(stimuli.pulses.shape[0]):
+        begin, end, amplitude = stimuli.pulses[k, 0], stimuli.pulses[k, 1], stimuli.pulses[k, 2]
         overlap = (t + dt if t + dt < end else end) - (t if t > begin else begin)
         if overlap > 0.0:
-            stimulus += amplitude * overlap / dt * stimuli.masks[int(stimuli.rows[k, 3]), i]
+            stimulus += amplitude * overlap / dt * stimuli.masks[int(stimuli.pulses[k, 3]), i]
     spread = 0.0
     for axis in range(grid.strides.shape[0]):
         s = grid.strides[axis]

@@ -296,7 +296,7 @@ def _initial(initial, tissue, fine):
 
 
 def _stimuli(protocol, state, refine):
-    """Stimuli as the kernel takes them: rows, and regions as masks over the cells."""
+    """Stimuli as the kernel takes them, with regions as masks over the cells."""
     regions, index = protocol.regions()
     masks = np.zeros((max(1, len(regions)), state.cells), state.V.dtype)
     for k, region in enumerate(regions):
