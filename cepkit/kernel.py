@@ -26,9 +26,8 @@ from cepkit import cell
 
 BLOCK = 32
 N_GATES = 12  # eleven gates and a spare column: SIMD lanes come in fours
-N_FACTORS = len(cell.Voltage._fields)
+N_FACTORS, N_CONC = len(cell.Voltage._fields), len(cell.CONCENTRATIONS)
 WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 spare
-N_CONC = len(cell.CONCENTRATIONS)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
 ONE = np.float32(1)
 RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
@@ -36,8 +35,7 @@ ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
 
 # Rows of a thread's scratch block: reversal potentials, factors, open fractions, stimulus, diffusion.
-_NERNST, _FACTOR, _OPEN, STIM, LAP = 0, 4, 10, 16, 17
-N_SCRATCH = 18
+_NERNST, _FACTOR, _OPEN, STIM, LAP, N_SCRATCH = 0, 4, 10, 16, 17, 18
 
 _FAST = {"contract", "nsz", "arcp"}
 jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
@@ -66,10 +64,8 @@ def _both(double, single=None):
     return pick
 
 
-_currents = _inline(cell.currents)
-_membrane_current = _inline(cell.membrane_current)
-_fluxes = _both(cell.fluxes)
-_calcium_gate = _both(cell.calcium_gate)
+_reversal, _currents, _membrane_current = map(_inline, (cell.reversal, cell.currents, cell.membrane_current))
+_fluxes, _calcium_gate = _both(cell.fluxes), _both(cell.calcium_gate)
 _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
 
 
@@ -119,13 +115,18 @@ def rectifier_table(dtype=np.float64):
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
+def _item(context, builder, kind, array, index=None):
+    """Pointer to an item of a contiguous array, the first by default; no wrap-around of negative indices."""
+    data = context.make_array(kind)(context, builder, array).data
+    return data if index is None else builder.gep(data, [index])
+
+
 @intrinsic
 def _fetch_add(typingctx, array, value):
     """Atomically add to ``array[0]`` and return what stood there."""
 
     def code(context, builder, signature, args):
-        view = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", view.data, args[1], "seq_cst")
+        return builder.atomic_rmw("add", _item(context, builder, signature.args[0], args[0]), args[1], "seq_cst")
 
     return types.int64(array, types.int64), code
 
@@ -135,16 +136,9 @@ def _fetch(typingctx, array):
     """Atomically read ``array[0]``."""
 
     def code(context, builder, signature, args):
-        view = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.load_atomic(view.data, "seq_cst", 8)
+        return builder.load_atomic(_item(context, builder, signature.args[0], args[0]), "seq_cst", 8)
 
     return types.int64(array), code
-
-
-def _item(context, builder, kind, array, index):
-    """Pointer to an item of a contiguous array; no wrap-around of negative indices."""
-    view = context.make_array(kind)(context, builder, array)
-    return builder.gep(view.data, [index])
 
 
 @_inline
@@ -160,11 +154,10 @@ def _gather(typingctx, kind, array, first, lane):
 
     def code(context, builder, signature, args):
         _, block, row, index = args
-        values = []
-        for k in range(made.count):
-            at = builder.add(row, ir.Constant(ir.IntType(64), k))
-            at = builder.add(builder.mul(at, ir.Constant(ir.IntType(64), BLOCK)), index)
-            values.append(builder.load(_item(context, builder, signature.args[1], block, at)))
+        start = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), BLOCK)), index)
+        base = _item(context, builder, signature.args[1], block, start)
+        offsets = [ir.Constant(ir.IntType(64), k * BLOCK) for k in range(made.count)]
+        values = [builder.load(builder.gep(base, [offset])) for offset in offsets]
         return context.make_tuple(builder, made, values)
 
     return made(kind, array, types.int64, types.int64), code
@@ -174,17 +167,12 @@ class _Lanes:
     """Emits SIMD code over ``count`` columns of a table row at a time."""
 
     def __init__(self, context, builder, dtype, weight, count):
-        self.builder, self.count = builder, count
-        self.scalar = context.get_value_type(dtype)
-        self.kind = ir.VectorType(self.scalar, count)
+        self.builder = builder
+        self.kind = ir.VectorType(context.get_value_type(dtype), count)
         self.align = dtype.bitwidth // 8
-        self.weight = self.spread(weight)
-
-    def spread(self, x):
-        lanes = ir.Constant(self.kind, ir.Undefined)
-        for lane in range(self.count):
-            lanes = self.builder.insert_element(lanes, x, ir.Constant(ir.IntType(32), lane))
-        return lanes
+        self.weight = ir.Constant(self.kind, ir.Undefined)
+        for lane in range(count):
+            self.weight = builder.insert_element(self.weight, weight, ir.Constant(ir.IntType(32), lane))
 
     def pointer(self, base, offset):
         return self.builder.gep(base, [ir.Constant(ir.IntType(64), offset)])
@@ -220,8 +208,7 @@ def _relax(typingctx, gates, first, table, row, weight, W, cell):
 
     def code(context, builder, signature, args):
         kinds = signature.args
-        wide = builder.mul(args[3], ir.Constant(ir.IntType(64), WIDTH))
-        base = _item(context, builder, kinds[2], args[2], wide)
+        base = _item(context, builder, kinds[2], args[2], builder.mul(args[3], ir.Constant(ir.IntType(64), WIDTH)))
         gate = _item(context, builder, kinds[0], args[0], args[1])
         dtype = kinds[2].dtype
         wide = 256 // dtype.bitwidth  # a register holds four doubles or eight floats
@@ -251,14 +238,13 @@ def log(x):
     in s^2 <= 0.0295 is cut after eleven terms (relative error below 1e-15).
     """
     shifted = np.float64(x).view(np.int64) - 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
-    e = shifted >> 52
     s = np.int64((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD).view(np.float64)
     s = (s - 1.0) / (s + 1.0)
     z = s * s
     p = (((1.0 / 21 * z + 1.0 / 19) * z + 1.0 / 17) * z + 1.0 / 15) * z + 1.0 / 13
     p = (((p * z + 1.0 / 11) * z + 1.0 / 9) * z + 1.0 / 7) * z + 1.0 / 5
     p = (p * z + 1.0 / 3) * z + 1.0
-    return e * 0.6931471805599453 + 2.0 * s * p
+    return (shifted >> 52) * 0.6931471805599453 + 2.0 * s * p
 
 
 @_inline
@@ -282,9 +268,7 @@ def small_exp(x):
     return p * x + 1.0
 
 
-_reversal = _inline(cell.reversal)
-_log = _both(log.py_func, log_single.py_func)
-_small_exp = _both(small_exp.py_func)
+_log, _small_exp = _both(log.py_func, log_single.py_func), _both(small_exp.py_func)
 
 
 @jit
@@ -311,8 +295,7 @@ def reversals(conc, W, c):
 @jit
 def look_up(V, start, gates, kind, first, W, table, rectify):
     """Phase 2, SIMD over the columns of a table row: gates, and the factors of the currents."""
-    last = ROWS - 1.001
-    last_drive = rectify.shape[0] - 1.001
+    last, last_drive = ROWS - 1.001, rectify.shape[0] - 1.001
     for i in range(BLOCK):
         v = _get(V, start + i)
         x = (v - V_LOW) * (1 / V_STEP)
@@ -455,8 +438,7 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
                 t = t_macro + step * dt
                 most = 0.0
                 for b in range(spans[thread], spans[thread + 1]):
-                    first = b * BLOCK
-                    at = pad + first
+                    first, at = b * BLOCK, pad + b * BLOCK
                     reversals(conc[b], W, c)
                     look_up(V, at, gates[b], kind, first, W, table, rectify)
                     _diffuse(V, at, W, strides, ahead, behind, first)
