@@ -31,10 +31,8 @@ class Stimulus:
             value = number(f"Stimulus: {name}", getattr(self, name), positive=name == "duration")
             object.__setattr__(self, name, float(value))
         if not isinstance(self.region, xr.DataArray) or self.region.dtype != bool:
-            raise ValueError(
-                "Stimulus: region must be a boolean DataArray on the tissue's grid; make one with "
-                "cepkit.region, for example cepkit.region.corner(tissue)"
-            )
+            hint = "make one with cepkit.region, for example cepkit.region.corner(tissue)"
+            raise ValueError(f"Stimulus: region must be a boolean DataArray on the tissue's grid; {hint}")
         if not bool(self.region.any()):
             raise ValueError("Stimulus: region holds no node; make it larger or move it")
 
@@ -69,16 +67,17 @@ class Protocol:
 
     def regions(self):
         """The distinct regions, and for each stimulus the index of its own."""
-        regions, index = [], []
+        known = {}  # what a region holds -> its number and itself
+        keys = [(s.region.shape, s.region.values.tobytes()) for s in self.stimuli]
+        index = [known.setdefault(key, (len(known), s.region))[0] for key, s in zip(keys, self.stimuli, strict=True)]
+        return [region for _, region in known.values()], index
+
+    def check(self, shape):
+        """A ValueError if a region is not of this shape, the tissue's."""
         for stimulus in self.stimuli:
-            for k, region in enumerate(regions):
-                if region is stimulus.region or np.array_equal(region.values, stimulus.region.values):
-                    index.append(k)
-                    break
-            else:
-                index.append(len(regions))
-                regions.append(stimulus.region)
-        return regions, index
+            if (its := stimulus.region.shape) != shape:
+                said = f"a region has shape {its}, the tissue has {shape}; make the region with this tissue"
+                raise ValueError(f"protocol: {said}")
 
     def describe(self):
         """The protocol as plain data, for provenance; regions as base64 of their packed bits."""
@@ -105,9 +104,8 @@ def s1s2(s1, beats, s2, region, s2_region=None, amplitude=AMPLITUDE, duration=DU
 
 
 def ramp(first, last, beats, region, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
-    """``beats`` stimuli whose intervals go evenly from ``first`` to ``last`` [ms]: pacing that speeds up or slows down."""
-    for name, value in {"first": first, "last": last, "beats": beats}.items():
-        number(name, value, positive=True)
+    """``beats`` stimuli whose intervals go evenly from ``first`` to ``last`` [ms]: pacing that speeds up, or slows."""
+    number("(first, last, beats)", (first, last, beats), positive=True)
     times = start + np.concatenate([[0.0], np.cumsum(np.linspace(first, last, int(beats) - 1))])
     return Protocol(Stimulus(float(t), region, duration, amplitude) for t in times)
 
@@ -156,12 +154,11 @@ def stimulus_field(protocol, like):
     time = like["time"]
     grid = [d for d in SPACE if d in like.dims]
     shape = tuple(like.sizes[d] for d in grid)
+    protocol.check(shape)
     step = float(time[1] - time[0]) if time.size > 1 else 1.0
     values = np.zeros((time.size, *shape), np.float32)
     begin = time.values
     for stimulus in protocol.stimuli:
-        if stimulus.region.shape != shape:
-            raise ValueError(f"protocol: a region has shape {stimulus.region.shape}, the grid has {shape}")
         overlap = np.minimum(begin + step, stimulus.start + stimulus.duration) - np.maximum(begin, stimulus.start)
         for k in np.flatnonzero(overlap > 1e-12):
             values[k][stimulus.region.values] += stimulus.amplitude * overlap[k] / step

@@ -1,28 +1,20 @@
-"""Regions: which nodes of a tissue a stimulus, a scar or a measurement covers.
-
-Every function returns a boolean DataArray on the tissue's grid.
-"""
+"""Regions: which nodes of a tissue a stimulus, a scar or a measurement covers: booleans on its grid."""
 
 import numpy as np
 import xarray as xr
 
 
-def _grid(tissue):
-    return xr.DataArray(np.zeros(tissue.shape, bool), dims=tissue.dims, coords=tissue.coords, name="region")
-
-
 def everywhere(tissue):
     """Every node."""
-    return ~_grid(tissue)
+    return xr.DataArray(np.ones(tissue.shape, bool), dims=tissue.dims, coords=tissue.coords, name="region")
 
 
 def mask(tissue, values):
     """A region from an array of booleans in the tissue's shape."""
     values = np.asarray(values)
     if values.shape != tissue.shape or values.dtype != bool:
-        got = f"{values.dtype} of shape {values.shape}"
-        raise ValueError(f"values: expected booleans of shape {tissue.shape}, got {got}")
-    return _grid(tissue).copy(data=values)
+        raise ValueError(f"values: expected booleans of shape {tissue.shape}, got {values.dtype} of {values.shape}")
+    return everywhere(tissue).copy(data=values)
 
 
 def box(tissue, **limits):

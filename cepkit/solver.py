@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State, processors
-from cepkit.fields import LONG_NAMES, THRESHOLD, UNITS, number
+from cepkit.fields import LONG_NAMES, TABLE, THRESHOLD, UNITS, number
 from cepkit.fields import VARIABLES as FRAME_VARIABLES
 from cepkit.store import TrajectoryStore, digest
 
@@ -46,40 +46,23 @@ def _engine(device, levels):
 
 
 def simulate(
-    tissue,
-    protocol,
-    duration,
-    dt="adaptive",
-    save_every=1.0,
-    refine=1,
-    cell_type="epi",
-    parameters=None,
-    initial=None,
-    dtype="float64",
-    save=FRAME_VARIABLES,
-    store=None,
-    progress=True,
-    threads=None,
-    activation_level=THRESHOLD,
-    device="cpu",
-):
+    tissue, protocol, duration, dt="adaptive", save_every=1.0, refine=1, cell_type="epi", parameters=None,
+    initial=None, dtype="float64", save=FRAME_VARIABLES, store=None, progress=True, threads=None,
+    activation_level=THRESHOLD, device="cpu",
+):  # fmt: skip
     """Simulate a tissue under a pacing protocol.
 
     Parameters
     ----------
-    tissue : Tissue
-    protocol : Protocol
-    duration : float
-        [ms], a multiple of ``save_every``.
+    tissue, protocol : Tissue, Protocol
+    duration, save_every : float
+        Of the run, and the time between frames, of which the former is a multiple [ms].
     dt : float or "adaptive"
-        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of
-        0.01 to 0.1 ms by the fastest upstroke or calcium release anywhere in the tissue, and less where the grid is
-        so fine that stability asks for it.
-    save_every : float
-        Time between frames [ms].
+        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of 0.01 to 0.1 ms by the
+        fastest upstroke or calcium release anywhere in the tissue, and less where stability asks for it.
     refine : int
-        Simulate on a grid ``refine`` times as fine, whose nodes contain those of ``tissue``, and
-        keep the latter.  Activation times and the final state are kept at those nodes too.
+        Simulate on a grid ``refine`` times as fine, whose nodes contain those of ``tissue``, and keep frames,
+        activations and the final state at the latter.
     cell_type : {"epi", "endo", "m"}, or array of them on the grid
     parameters : mapping, optional
         Changed parameters of the cell, by name.  The conductances may be arrays on the grid.
@@ -90,8 +73,8 @@ def simulate(
     save : sequence of str
         Which of Vm, Cai, CaSR, CaSS to keep.
     store : path, optional
-        Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete
-        store of the same configuration is opened, one of another configuration is refused.
+        Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete store of the same
+        configuration is opened, one of another configuration is refused.
     progress : bool
         Show a progress bar for runs of some length.
     threads : int, optional
@@ -104,9 +87,9 @@ def simulate(
     Returns
     -------
     xr.Dataset
-        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The
-        coordinates ``activation_time`` and ``activation_node`` list every activation,
-        taken inside the time loop; ``final_state`` is the full state at the end.
+        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The coordinates
+        ``activation_time`` and ``activation_node`` list every activation, taken inside the time loop; ``final_state``
+        is the full state at the end.
 
     Raises
     ------
@@ -120,10 +103,8 @@ def simulate(
     >>> sheet = cep.Tissue((4, 4), spacing=0.4)
     >>> protocol = cep.pacing.periodic(500.0, beats=1, region=cep.region.corner(sheet, fraction=0.5))
     >>> run = cep.simulate(sheet, protocol, duration=20.0, progress=False)
-    >>> dict(run.sizes)["time"], sorted(run.data_vars), run.Vm.attrs["units"]
-    (21, ['CaSR', 'CaSS', 'Cai', 'Vm'], 'mV')
-    >>> bool(run.Vm[-1].min() > 0)  # all have fired
-    True
+    >>> run.sizes["time"], bool(run.Vm[-1].min() > 0)  # all have fired
+    (21, True)
     """
     _check(tissue, protocol, dtype, save, refine)
     fine = tissue.refined(refine)
@@ -131,10 +112,8 @@ def simulate(
     conductances, constants = cell.parameters(cell_type, parameters)
     for name, value in {"cell_type": cell_type, **conductances._asdict()}.items():
         if np.ndim(value) and np.shape(value) != fine.shape:
-            raise ValueError(
-                f"parameters: {name} has shape {np.shape(value)}; give one value or an array of the "
-                f"tissue's shape {fine.shape}"
-            )
+            said = f"give one value or an array of the tissue's shape {fine.shape}"
+            raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
     initial = _initial(initial, tissue, fine)
     attrs = _provenance(
         tissue=tissue.describe(),
@@ -155,78 +134,62 @@ def simulate(
     target = TrajectoryStore(store, tissue, save, count, save_every, attrs, UNITS, LONG_NAMES)
     if target.complete:
         return target.open()
-    coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
-
     with target:
         state = State(fine, initial, conductances, dtype)
-        threads = threads or processors()
-        stimuli = _stimuli(protocol, state, refine)
         del initial
+        stimuli = _stimuli(protocol, state, refine)
         engine = _engine(device, levels)(
-            state, constants, cell_type, save_every, levels, stimuli, activation_level, threads
+            state, constants, cell_type, save_every, levels, stimuli, activation_level, threads or processors()
         )
-        done = target.resume(state)
-        if done < 0:
-            first = np.stack([state[name] for name in FRAME_VARIABLES])
-            target.append(first[coarse][None], np.zeros((0, 2)))
-            done = 0
-        # Fixed by the size of the state, so that a resumed run adds the same numbers.
-        call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * state.cells), 1, _CALL))
-        # In a notebook tqdm itself does not obey TQDM_DISABLE.
-        quiet = not progress or os.environ.get("TQDM_DISABLE") or (count - done) * save_every * state.blocks < 20_000
-        with tqdm(total=count, initial=done, unit="ms", desc="simulate", disable=bool(quiet)) as bar:
-            while done < count:
-                frames, activations = engine.run(done, min(call, count - done))
-                _assert_finite(frames, done, save_every, dt)
-                target.append(frames[coarse], fine.coarse_nodes(activations, tissue, refine))
-                done += len(frames)
-                bar.update(len(frames))
-                if target.due(done, len(frames)):
-                    target.checkpoint(done, state)
-        final = np.empty((len(cell.STATES), *tissue.shape))
-        for k, name in enumerate(cell.STATES):
-            final[k] = state[name][coarse]
-        return target.finish(final, cell.STATES)
+        return _run(engine, target, tissue, refine, count, dt, progress)
+
+
+def _run(engine, target, tissue, refine, count, dt, progress):
+    """Step the engine through ``count`` frames, from the last checkpoint of the target on."""
+    state, save_every = engine.state, engine.save_every
+    coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
+    done = target.resume(state)
+    if done < 0:
+        first = np.stack([state[name] for name in FRAME_VARIABLES])
+        target.append(first[coarse][None], np.zeros((0, 2)))
+        done = 0
+    # Fixed by the size of the state, so that a resumed run adds the same numbers.
+    call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * state.cells), 1, _CALL))
+    # In a notebook tqdm itself does not obey TQDM_DISABLE.
+    quiet = not progress or os.environ.get("TQDM_DISABLE") or (count - done) * save_every * state.blocks < 20_000
+    with tqdm(total=count, initial=done, unit="ms", desc="simulate", disable=bool(quiet)) as bar:
+        while done < count:
+            frames, activations = engine.run(done, min(call, count - done))
+            _assert_finite(frames, done, save_every, dt)
+            target.append(frames[coarse], state.tissue.coarse_nodes(activations, tissue, refine))
+            done += len(frames)
+            bar.update(len(frames))
+            if target.due(done, len(frames)):
+                target.checkpoint(done, state)
+    final = np.empty((len(cell.STATES), *tissue.shape))
+    for k, name in enumerate(cell.STATES):
+        final[k] = state[name][coarse]
+    return target.finish(final, cell.STATES)
 
 
 def final_state(trajectory):
     """The full state at the end of a run, to start another from.
 
-    Parameters
-    ----------
-    trajectory : xr.Dataset
-        As :func:`simulate` returned it, with its last frame.
-
-    Returns
-    -------
-    xr.Dataset
-        The 19 state variables on the grid.
-
-    Raises
-    ------
-    ValueError
-        If the trajectory does not carry the state of its own last frame.
+    A ValueError if the trajectory does not carry it: it must be what :func:`simulate` returned, with its last frame.
 
     Examples
     --------
     >>> cell = cep.Tissue((1, 1))
     >>> run = cep.simulate(cell, cep.Protocol(), duration=5.0, progress=False)
-    >>> state = cep.final_state(run)
-    >>> len(state.data_vars), round(state.Nai.item(), 1)
-    (19, 8.6)
-    >>> again = cep.simulate(cell, cep.Protocol(), duration=5.0, initial=state, progress=False)
+    >>> again = cep.simulate(cell, cep.Protocol(), duration=5.0, initial=cep.final_state(run), progress=False)
     >>> again.Vm[0].item() == run.Vm[-1].item()
     True
     """
     end = trajectory.attrs.get("final_time")
     if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:
-        raise ValueError(
-            "trajectory carries no full state of its last frame; hand over what simulate() returned, not a part of it"
-        )
+        hint = "hand over what simulate() returned, not a part of it"
+        raise ValueError(f"trajectory carries no full state of its last frame; {hint}")
     return trajectory["final_state"].reset_coords(drop=True).to_dataset(dim="state")
-
-
-# ---- checks and preparation ---------------------------------------------------------------------
 
 
 def _multiple(whole, part):
@@ -237,9 +200,8 @@ def _multiple(whole, part):
 
 def _time_step(tissue, duration, dt, save_every):
     """Macro step [ms], the numbers of parts it may be cut into, and the limits between them."""
-    for name, value in (("duration", duration), ("save_every", save_every)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value!r} must be positive [ms]")
+    number("duration", duration, "ms", positive=True)
+    number("save_every", save_every, "ms", positive=True)
     if not _multiple(duration, save_every):
         raise ValueError(f"duration={duration!r} must be a multiple of save_every={save_every!r}")
     largest = min(tissue.max_dt, 1.0)
@@ -250,12 +212,9 @@ def _time_step(tissue, duration, dt, save_every):
         least = int(np.ceil(macro / largest - 1e-9))
         parts = sorted({max(n, least) for n in ADAPTIVE_PARTS})
         return float(macro), parts, list(ADAPTIVE_LIMITS[len(ADAPTIVE_PARTS) - len(parts) :])
-    if not (np.isfinite(dt) and dt > 0):
-        raise ValueError(f"dt={dt!r} must be positive [ms]")
-    if dt > largest * (1 + 1e-9):
-        raise ValueError(
-            f"dt={dt!r} is over the stability bound of this tissue; the largest step that works is {largest:.4g} ms"
-        )
+    if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
+        bound = f"the largest step that works is {largest:.4g} ms"
+        raise ValueError(f"dt={dt!r} is over the stability bound of this tissue; {bound}")
     steps = _multiple(save_every, dt)
     if not steps:
         raise ValueError(f"save_every={save_every!r} must be a multiple of dt={dt!r}")
@@ -263,19 +222,14 @@ def _time_step(tissue, duration, dt, save_every):
 
 
 def _check(tissue, protocol, dtype, save, refine):
+    """What can be said before anything is computed."""
     if refine != int(refine) or refine < 1:
         raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
-    unknown = [name for name in save if name not in FRAME_VARIABLES]
-    if unknown or not save:
+    if not save or not set(save) <= set(FRAME_VARIABLES):
         raise ValueError(f"save={save!r} must name some of {FRAME_VARIABLES}")
-    for stimulus in protocol.stimuli:
-        if stimulus.region.shape != tissue.shape:
-            raise ValueError(
-                f"protocol: a region has shape {stimulus.region.shape}, the tissue has "
-                f"{tissue.shape}; make the region with this tissue"
-            )
+    protocol.check(tissue.shape)
 
 
 def _initial(initial, tissue, fine):
@@ -284,12 +238,10 @@ def _initial(initial, tissue, fine):
     missing = [name for name in cell.STATES if name not in state]
     if missing:
         raise ValueError(f"initial: {', '.join(missing)} missing; all of {cell.STATES} are needed")
-    values = {name: np.asarray(state[name], float) for name in cell.STATES}
+    values = {name: number(f"initial[{name!r}]", np.asarray(state[name], float)) for name in cell.STATES}
     for name, value in values.items():
         if value.ndim and value.shape != tissue.shape:
             raise ValueError(f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}")
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"initial[{name!r}] holds a value that is not finite")
         # A number stays a number: 19 fields of them would double the memory of a large tissue.
         values[name] = fine.interpolate(value, tissue) if value.ndim else np.broadcast_to(value, fine.shape)
     return values
@@ -307,14 +259,15 @@ def _stimuli(protocol, state, refine):
 
 
 def _assert_finite(frames, done, save_every, dt):
+    """A FloatingPointError that says when and where, if the solution has diverged."""
     Vm = frames[:, 0]
-    bad = ~(np.isfinite(frames).all(axis=1) & (np.abs(Vm) < 200))
+    bad = ~(np.isfinite(frames).all(axis=1) & (np.abs(Vm) < TABLE["Vm"].high))
     if bad.any():
         frame, *node = (int(k) for k in np.argwhere(bad)[0])
+        when, where = f"{(done + frame + 1) * save_every:g} ms", f"{tuple(node)} (Vm = {Vm[(frame, *node)]:g} mV)"
         raise FloatingPointError(
-            f"the solution diverged before t = {(done + frame + 1) * save_every:g} ms at node "
-            f"{tuple(node)} (Vm = {Vm[(frame, *node)]:g} mV): dt={dt!r} is likely too large for the "
-            f"upstroke, or a parameter or the stimulus is far out of range"
+            f"the solution diverged before t = {when} at node {where}: dt={dt!r} is likely too large for the upstroke, "
+            "or a parameter or the stimulus is far out of range"
         )
 
 

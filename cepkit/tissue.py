@@ -29,23 +29,22 @@ class Tissue:
 
     shape: tuple  # nodes along (x,), (y, x) or (z, y, x); (1, 1) is a single cell
     spacing: float = 0.25  # distance between nodes, one number or one per axis [mm]
-    #: D = conductivity / (chi Cm) [mm2/ms], one number, one per axis, or an array of ``shape`` that gives every node its
-    #: own isotropic value; 0 is a scar that conducts nothing.
+    #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, or an array of ``shape`` that gives every node
+    #: its own isotropic value; 0 is a scar that conducts nothing.
     diffusivity: float = 0.125
 
     def __post_init__(self):
         shape = tuple(np.atleast_1d(self.shape).tolist())
-        if len(shape) > len(SPACE) or any(not isinstance(n, int) or n < 1 for n in shape):
+        if not 1 <= len(shape) <= len(SPACE) or any(not isinstance(n, int) or n < 1 for n in shape):
             raise ValueError(f"shape={self.shape!r} must be one to three whole numbers of at least 1")
         spacing = number("spacing", _per_axis("spacing", self.spacing, len(shape)), "mm", positive=True)
         if np.shape(self.diffusivity) == shape and shape != (len(shape),):
-            diffusivity = np.asarray(self.diffusivity, float).copy()
+            diffusivity = number("diffusivity", np.array(self.diffusivity, float))
         else:
             diffusivity = _per_axis("diffusivity", self.diffusivity, len(shape))
-        if not np.all(np.isfinite(diffusivity)) or np.min(diffusivity) < 0:
-            raise ValueError("diffusivity must be finite and not negative [mm2/ms]")
-        for name, value in (("shape", shape), ("spacing", spacing), ("diffusivity", diffusivity)):
-            object.__setattr__(self, name, value)
+        if np.min(diffusivity) < 0:
+            raise ValueError(f"diffusivity={self.diffusivity!r} must not be negative [mm2/ms]")
+        self.__dict__.update(shape=shape, spacing=spacing, diffusivity=diffusivity)
 
     @property
     def dims(self):
@@ -83,11 +82,8 @@ class Tissue:
         ahead = np.zeros((len(self.shape), *self.shape))
         behind = np.zeros_like(ahead)
         for axis, (n, h) in enumerate(zip(self.shape, self.spacing, strict=True)):
-            if n == 1:
-                continue
-            uniform = isinstance(self.diffusivity, tuple)
-            D = np.full(self.shape, self.diffusivity[axis]) if uniform else self.diffusivity
-            D = np.moveaxis(D, axis, -1)
+            D = self.diffusivity
+            D = np.moveaxis(np.full(self.shape, D[axis]) if isinstance(D, tuple) else D, axis, -1)
             total = D[..., :-1] + D[..., 1:]
             face = 2 * np.divide(D[..., :-1] * D[..., 1:], total, out=0 * total, where=total > 0)
             volume = np.full(n, h)
@@ -125,21 +121,17 @@ class Tissue:
     def share(self, region, factor):
         """How much of each node's volume a region of a grid ``factor`` times as coarse covers.
 
-        A coarse node stands for the volume around it; a fine node half way between two coarse ones
-        (there is one if ``factor`` is even) lies half in either.
+        A coarse node stands for the volume around it; a fine node half way between two coarse ones lies half in either.
         """
         share = np.asarray(region, float)
         for axis, n in enumerate(self.shape):
-            if n > 1 and factor > 1:
-                k = np.arange(n)
-                up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor
-                share = (share.take(up, axis) + share.take(down, axis)) / 2
+            k = np.arange(n)
+            up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor
+            share = (share.take(up, axis) + share.take(down, axis)) / 2
         return share
 
     def coarse_nodes(self, activations, coarse, factor):
         """Of (time, node) pairs on this grid, those at the nodes of ``coarse``, renumbered."""
-        if factor == 1 or not len(activations):
-            return activations
         index = np.array(np.unravel_index(activations[:, 1].astype(int), self.shape))
         keep = (index % factor == 0).all(axis=0)
         node = np.ravel_multi_index(tuple(index[:, keep] // factor), coarse.shape)
@@ -147,9 +139,5 @@ class Tissue:
 
     def describe(self):
         """The tissue as plain data, for provenance."""
-        D = self.diffusivity
-        return {
-            "shape": list(self.shape),
-            "spacing": list(self.spacing),
-            "diffusivity": list(D) if isinstance(D, tuple) else D.tolist(),
-        }
+        D = np.asarray(self.diffusivity).tolist()
+        return {"shape": list(self.shape), "spacing": list(self.spacing), "diffusivity": D}
