@@ -33,10 +33,8 @@ class State:
         self.pad = int(strides[0])
         self.V = np.full(self.cells + 2 * self.pad, cell.INITIAL_STATE["Vm"], real)
         self.new = self.V.copy()
-        self._gates = np.zeros((self.blocks, kernel.BLOCK, kernel.N_GATES), real)
-        self._conc = np.zeros((self.blocks, kernel.N_CONC, kernel.BLOCK), fine)
-        self.gates = self._gates.reshape(self.blocks, -1)
-        self.conc = self._conc.reshape(self.blocks, -1)
+        self.gates = np.zeros((self.blocks, kernel.BLOCK * kernel.N_GATES), real)
+        self.conc = np.zeros((self.blocks, kernel.N_CONC * kernel.BLOCK), fine)
         self.rates = np.zeros(1)
         for name in cell.STATES:
             self[name] = initial[name]
@@ -59,8 +57,9 @@ class State:
         if name == "Vm":
             return self.V[self.pad : self.pad + self.cells].reshape(self.blocks, -1)
         if name in cell.VOLTAGE_GATES:
-            return self._gates[:, :, cell.VOLTAGE_GATES.index(name)]
-        return self._conc[:, cell.CONCENTRATIONS.index(name)]
+            return self.gates[:, cell.VOLTAGE_GATES.index(name) :: kernel.N_GATES]
+        first = cell.CONCENTRATIONS.index(name) * kernel.BLOCK
+        return self.conc[:, first : first + kernel.BLOCK]
 
     def __getitem__(self, name):
         return self._view(name).reshape(-1)[: self.n].reshape(self.tissue.shape).copy()
@@ -105,25 +104,20 @@ class Engine:
         self.pool = ThreadPoolExecutor(self.threads)
 
     def run(self, first, count):
-        """Advance by ``count`` frames after frame ``first``.
+        """Go on from frame ``first`` by ``count``: frames (count, 4, *tissue.shape), and activations (events, 2).
 
-        Returns
-        -------
-        frames : array, shape ``(count, 4, *tissue.shape)``
-        activations : array, shape (events, 2)
-            Time [ms] and node of every activation, in the order of time.
+        These are the time [ms] and the node of each, in the order of time.
         """
         s, start = self.state, float(first * self.save_every)
         rows = self.stimuli.pulses
         near = rows[(rows[:, 0] < start + count * self.save_every) & (rows[:, 1] > start)]
         unknowns = kernel.Unknowns(s.V, s.new, s.gates, s.conc)
-        frames, notes, steps = self._call(
-            self.clock._replace(start=start), unknowns, self.stimuli._replace(pulses=near), count
-        )
+        clock, stimuli = self.clock._replace(start=start), self.stimuli._replace(pulses=near)
+        frames, notes, steps = self._call(clock, unknowns, stimuli, count)
         if steps % 2:
             s.V, s.new = s.new, s.V
-        noted = [np.stack([t[:n], k[:n]], 1) for k, t, n in zip(notes.nodes, notes.times, notes.count, strict=True)]
-        noted = np.concatenate(noted)
+        each = zip(notes.count, notes.times, notes.nodes, strict=True)
+        noted = np.concatenate([np.stack([times[:n], nodes[:n]], 1) for n, times, nodes in each])
         noted = noted[np.lexsort((noted[:, 1], noted[:, 0]))]
         return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 

@@ -54,18 +54,15 @@ def simulate(
 
     Parameters
     ----------
-    tissue, protocol : Tissue, Protocol
     duration, save_every : float
         Of the run, and the time between frames, of which the former is a multiple [ms].
     dt : float or "adaptive"
         Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of 0.01 to 0.1 ms by the
         fastest upstroke or calcium release anywhere in the tissue, and less where stability asks for it.
     refine : int
-        Simulate on a grid ``refine`` times as fine, whose nodes contain those of ``tissue``, and keep frames,
-        activations and the final state at the latter.
-    cell_type : {"epi", "endo", "m"}, or array of them on the grid
-    parameters : mapping, optional
-        Changed parameters of the cell, by name.  The conductances may be arrays on the grid.
+        Simulate on a grid so many times as fine, and keep frames, activations and final state at the tissue's nodes.
+    cell_type, parameters : {"epi", "endo", "m"}, mapping
+        Changed parameters by name.  The types, and the conductances, may be arrays on the grid.
     initial : xr.Dataset or mapping, optional
         State to start from, all 19 variables; see :func:`final_state`.
     dtype : {"float64", "mixed", "float32"}
@@ -75,8 +72,6 @@ def simulate(
     store : path, optional
         Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete store of the same
         configuration is opened, one of another configuration is refused.
-    progress : bool
-        Show a progress bar for runs of some length.
     threads : int, optional
         Default: all processors that this process may use.
     activation_level : float
@@ -93,8 +88,6 @@ def simulate(
 
     Raises
     ------
-    ValueError
-        For an argument that does not fit, named with the way out.
     FloatingPointError
         If the solution diverges: says when and where.
 
@@ -116,20 +109,12 @@ def simulate(
             raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
     initial = _initial(initial, tissue, fine)
     attrs = _provenance(
-        tissue=tissue.describe(),
-        refine=int(refine),
-        protocol=protocol.describe(),
-        duration=float(duration),
-        dt=dt if isinstance(dt, str) else float(dt),
-        levels=levels,
-        activation_level=float(activation_level),
-        save_every=float(save_every),
-        cell_type=np.asarray(cell_type).tolist(),
-        parameters={k: np.asarray(v).tolist() for k, v in (parameters or {}).items()},
-        initial=digest(*(initial[n] for n in cell.STATES)),
-        dtype=dtype,
-        save=list(save),
-    )
+        tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
+        dt=dt if isinstance(dt, str) else float(dt), levels=levels, activation_level=float(activation_level),
+        save_every=float(save_every), cell_type=np.asarray(cell_type).tolist(),
+        parameters={name: np.asarray(value).tolist() for name, value in (parameters or {}).items()},
+        initial=digest(*(initial[name] for name in cell.STATES)), dtype=dtype, save=list(save),
+    )  # fmt: skip
     count = round(duration / save_every)
     target = TrajectoryStore(store, tissue, save, count, save_every, attrs, UNITS, LONG_NAMES)
     if target.complete:
