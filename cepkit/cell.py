@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cepkit.fields import number
+
 CELL_TYPES = ("epi", "endo", "m")
 
 VOLTAGE_GATES = ("Xr1", "Xr2", "Xs", "m", "h", "j", "d", "f", "f2", "s", "r")
@@ -29,19 +31,11 @@ INITIAL_STATE = {
 
 
 class Conductances(NamedTuple):
-    """What scales each current: the parameters a drug, a scar or a gradient changes.
-
-    Examples
-    --------
-    >>> cep.cell.Conductances().gKr
-    0.153
-    >>> cep.cell.Conductances(gKr=0.0)._fields[:3]
-    ('gNa', 'gbNa', 'gCaL')
-    """
+    """What scales each current: the parameters a drug, a scar or a gradient changes."""
 
     gNa: float = 14.838  # fast sodium [nS/pF]
     gbNa: float = 0.00029  # background sodium [nS/pF]
-    gCaL: float = 3.98e-5  # L-type calcium [L/(F s)]
+    gCaL: float = 3.98e-5  # L-type calcium [L/(F ms)]
     gto: float = 0.294  # transient outward [nS/pF]
     gKr: float = 0.153  # rapid delayed rectifier [nS/pF]
     gKs: float = 0.392  # slow delayed rectifier [nS/pF]
@@ -54,47 +48,40 @@ class Conductances(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """Everything else: the same at every node of a sheet.
-
-    Examples
-    --------
-    >>> c = cep.cell.Constants()
-    >>> round(c.R * c.T / c.F, 1)  # mV
-    26.7
-    """
+    """Everything else: the same at every node of a sheet."""
 
     R: float = 8314.472  # gas constant [mJ/(mol K)]
     T: float = 310.0  # temperature [K]
     F: float = 96485.3415  # Faraday constant [C/mol]
-    Cm: float = 0.185  # capacitance in the flux terms [uF]
+    Cm: float = 0.185  # capacitance in the flux terms [nF]
     Vc: float = 0.016404  # cytoplasm [nL]
     Vsr: float = 0.001094  # sarcoplasmic reticulum [nL]
     Vss: float = 0.00005468  # subspace [nL]
     Ko: float = 5.4  # extracellular potassium [mM]
     Cao: float = 2.0  # extracellular calcium [mM]
     Nao: float = 140.0  # extracellular sodium [mM]
-    pKNa: float = 0.03
-    KmK: float = 1.0
-    KmNa: float = 40.0
-    KmNai: float = 87.5
-    KmCa: float = 1.38
-    ksat: float = 0.1
-    gamma: float = 0.35
-    alpha: float = 2.5
-    KpCa: float = 0.0005
-    k1: float = 0.15
-    k2: float = 0.045
-    k3: float = 0.06
-    k4: float = 0.005
-    EC: float = 1.5
+    pKNa: float = 0.03  # permeability of I_Ks to sodium, relative to potassium
+    KmK: float = 1.0  # half saturation of I_NaK by potassium [mM]
+    KmNa: float = 40.0  # and by sodium [mM]
+    KmNai: float = 87.5  # half saturation of I_NaCa by sodium [mM]
+    KmCa: float = 1.38  # and by calcium [mM]
+    ksat: float = 0.1  # saturation of I_NaCa at negative voltages
+    gamma: float = 0.35  # share of the voltage that I_NaCa's inward step feels
+    alpha: float = 2.5  # makes I_NaCa more outward
+    KpCa: float = 0.0005  # half saturation of I_pCa [mM]
+    k1: float = 0.15  # release channel: opening [1/(mM2 ms)]
+    k2: float = 0.045  # inactivation [1/(mM ms)]
+    k3: float = 0.06  # closing [1/ms]
+    k4: float = 0.005  # recovery [1/ms]
+    EC: float = 1.5  # half saturation of the reticulum's say in k1 and k2 [mM]
     max_sr: float = 2.5
     min_sr: float = 1.0
-    Vrel: float = 0.102
-    Vleak: float = 0.00036
-    Vmaxup: float = 0.006375
-    Kup: float = 0.00025
-    Vxfer: float = 0.0038
-    Bufc: float = 0.2
+    Vrel: float = 0.102  # release [1/ms]
+    Vleak: float = 0.00036  # leak [1/ms]
+    Vmaxup: float = 0.006375  # uptake [mM/ms]
+    Kup: float = 0.00025  # half saturation of uptake [mM]
+    Vxfer: float = 0.0038  # from the subspace to the cytosol [1/ms]
+    Bufc: float = 0.2  # buffers of cytosol, reticulum and subspace: total and half saturation [mM]
     Kbufc: float = 0.001
     Bufsr: float = 10.0
     Kbufsr: float = 0.3
@@ -106,49 +93,21 @@ _TYPE_CHANGES = {"epi": {}, "endo": {"gto": 0.073}, "m": {"gKs": 0.098}}
 
 
 def parameters(cell_type="epi", changes=None):
-    """Conductances and constants of a cell type, with the caller's changes.
-
-    Parameters
-    ----------
-    cell_type : {"epi", "endo", "m"} or array of them
-        Layer of the ventricular wall.
-    changes : mapping, optional
-        New values by name, for example ``{"gKr": 0.5 * 0.153}``.
-
-    Returns
-    -------
-    conductances : Conductances
-    constants : Constants
-
-    Raises
-    ------
-    ValueError
-        For an unknown cell type or parameter name, or a value that is not a finite number.
-
-    Examples
-    --------
-    >>> conductances, constants = cep.cell.parameters("endo", {"Ko": 8.0})
-    >>> conductances.gto, constants.Ko
-    (0.073, 8.0)
-    """
+    """Conductances and constants of a cell type (or an array of them), with the caller's changes by name."""
     kinds = np.unique(cell_type)
     if not set(kinds.tolist()) <= set(CELL_TYPES):
         raise ValueError(f"cell_type={cell_type!r} is not known; choose one of {CELL_TYPES}, or an array of them")
-    conductances = Conductances()
+    conductances, constants = Conductances(), Constants()
     for kind in kinds:
         for name, value in _TYPE_CHANGES[str(kind)].items():
             if np.ndim(cell_type):
                 value = np.where(cell_type == kind, value, getattr(conductances, name))
             conductances = conductances._replace(**{name: value})
-    constants = Constants()
+    known = Conductances._fields + Constants._fields
     for name, value in (changes or {}).items():
-        if name not in Conductances._fields + Constants._fields:
-            raise ValueError(
-                f"parameters: {name!r} is not a parameter of TP06; choose from "
-                f"{', '.join(Conductances._fields + Constants._fields)}"
-            )
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"parameters[{name!r}]={value!r} must be a finite number")
+        if name not in known:
+            raise ValueError(f"parameters: {name!r} is not a parameter of TP06; choose from {', '.join(known)}")
+        number(f"parameters[{name!r}]", value)
         if name in Conductances._fields:
             conductances = conductances._replace(**{name: value})
         else:
@@ -157,24 +116,7 @@ def parameters(cell_type="epi", changes=None):
 
 
 def voltage_gates(V, cell_type="epi"):
-    """Steady state and time constant of the eleven gates that voltage alone drives.
-
-    Parameters
-    ----------
-    V : array
-        Membrane potential [mV], any shape.
-
-    Returns
-    -------
-    dict
-        ``name -> (steady state, time constant [ms])`` in the order of VOLTAGE_GATES.
-
-    Examples
-    --------
-    >>> steady, tau = cep.cell.voltage_gates(np.array([-85.0, 20.0]))["m"]
-    >>> steady.round(3).tolist(), tau.round(4).tolist()
-    ([0.002, 1.0], [0.0011, 0.0537])
-    """
+    """The eleven gates that voltage [mV] alone drives: ``name -> (steady state, time constant [ms])``."""
     exp = np.exp
 
     def sigmoid(x):
@@ -204,23 +146,11 @@ def voltage_gates(V, cell_type="epi"):
     if cell_type == "endo":
         s = (sigmoid(-(V + 28) / 5), 1000 * exp(-((V + 67) ** 2) / 1000) + 8)
     else:
-        s = (
-            sigmoid(-(V + 20) / 5),
-            85 * exp(-((V + 45) ** 2) / 320) + 5 * sigmoid(-(V - 20) / 5) + 3,
-        )
+        s = (sigmoid(-(V + 20) / 5), 85 * exp(-((V + 45) ** 2) / 320) + 5 * sigmoid(-(V - 20) / 5) + 3)
     return {
-        "Xr1": (
-            sigmoid((V + 26) / 7),
-            450 * sigmoid((V + 45) / 10) * 6 * sigmoid(-(V + 30) / 11.5),
-        ),
-        "Xr2": (
-            sigmoid(-(V + 88) / 24),
-            3 * sigmoid((V + 60) / 20) * 1.12 * sigmoid(-(V - 60) / 20),
-        ),
-        "Xs": (
-            sigmoid((V + 5) / 14),
-            1400 * sigmoid((V - 5) / 6) ** 0.5 * sigmoid(-(V - 35) / 15) + 80,
-        ),
+        "Xr1": (sigmoid((V + 26) / 7), 450 * sigmoid((V + 45) / 10) * 6 * sigmoid(-(V + 30) / 11.5)),
+        "Xr2": (sigmoid(-(V + 88) / 24), 3 * sigmoid((V + 60) / 20) * 1.12 * sigmoid(-(V - 60) / 20)),
+        "Xs": (sigmoid((V + 5) / 14), 1400 * sigmoid((V - 5) / 6) ** 0.5 * sigmoid(-(V - 35) / 15) + 80),
         "m": (
             sigmoid((V + 56.86) / 9.03) ** 2,
             sigmoid((V + 60) / 5) * (0.1 * sigmoid(-(V + 35) / 5) + 0.1 * sigmoid(-(V - 50) / 200)),
@@ -245,13 +175,7 @@ def voltage_gates(V, cell_type="epi"):
 
 
 class Voltage(NamedTuple):
-    """The factors of the currents that depend on voltage alone.
-
-    Examples
-    --------
-    >>> cep.cell.Voltage._fields
-    ('CaL_in', 'CaL_out', 'NaCa_in', 'NaCa_out', 'NaK', 'pK')
-    """
+    """The factors of the currents that depend on voltage alone."""
 
     CaL_in: float  # I_CaL = gCaL d f f2 fCaSS (CaL_in CaSS - CaL_out)
     CaL_out: float
@@ -262,23 +186,7 @@ class Voltage(NamedTuple):
 
 
 def voltage_factors(V, c=None):
-    """Factors of the currents that depend on voltage alone.
-
-    Parameters
-    ----------
-    V : array
-        Membrane potential [mV].
-    c : Constants
-
-    Returns
-    -------
-    Voltage
-
-    Examples
-    --------
-    >>> round(float(cep.cell.voltage_factors(0.0).NaK), 3)
-    0.727
-    """
+    """Factors of the currents that depend on voltage [mV] alone."""
     c = c or Constants()
     u = V * c.F / (c.R * c.T)
     # The driving force of I_CaL, x / (e^x - 1), is 0/0 at 15 mV: take its series there.
@@ -299,26 +207,14 @@ def voltage_factors(V, c=None):
 
 
 def rectifier(drive):
-    """Open fraction of I_K1 against its driving force V - E_K [mV].
-
-    Examples
-    --------
-    >>> cep.cell.rectifier(np.array([0.0, 40.0])).round(3).tolist()
-    [0.055, 0.004]
-    """
+    """Open fraction of I_K1 against its driving force V - E_K [mV]."""
     opening = 0.1 / (1 + np.exp(0.06 * (drive - 200)))
     closing = (3 * np.exp(0.0002 * (drive + 100)) + np.exp(0.1 * (drive - 10))) / (1 + np.exp(-0.5 * drive))
     return opening / (opening + closing)
 
 
 class Nernst(NamedTuple):
-    """Reversal potentials [mV].
-
-    Examples
-    --------
-    >>> cep.cell.Nernst(Na=70.0, K=-87.0, Ks=-75.0, Ca=125.0).K
-    -87.0
-    """
+    """Reversal potentials [mV]."""
 
     Na: float
     K: float
@@ -327,14 +223,7 @@ class Nernst(NamedTuple):
 
 
 def reversal(Nai, Ki, Cai, c, log):
-    """Reversal potentials [mV] from concentrations [mM].
-
-    Examples
-    --------
-    >>> E = cep.cell.reversal(Nai=8.6, Ki=136.9, Cai=1.26e-4, c=cep.cell.Constants(), log=np.log)
-    >>> [round(float(e)) for e in E]
-    [75, -86, -71, 129]
-    """
+    """Reversal potentials [mV] from concentrations [mM]."""
     RTF = c.R * c.T / c.F  # 26.7 mV
     return Nernst(
         RTF * log(c.Nao / Nai),
@@ -345,13 +234,7 @@ def reversal(Nai, Ki, Cai, c, log):
 
 
 class Open(NamedTuple):
-    """Products of gates: the open fraction of each channel.
-
-    Examples
-    --------
-    >>> cep.cell.Open(Na=0.0, CaL=0.1, to=0.0, Kr=0.2, Ks=0.1, K1=0.0).Kr
-    0.2
-    """
+    """Products of gates: the open fraction of each channel."""
 
     Na: float  # m^3 h j
     CaL: float  # d f f2 fCaSS
@@ -362,13 +245,7 @@ class Open(NamedTuple):
 
 
 class Currents(NamedTuple):
-    """Ionic currents [pA/pF], outward positive.
-
-    Examples
-    --------
-    >>> cep.cell.Currents._fields[:4]
-    ('Na', 'bNa', 'CaL', 'to')
-    """
+    """Ionic currents [pA/pF], outward positive."""
 
     Na: float
     bNa: float
@@ -385,35 +262,9 @@ class Currents(NamedTuple):
 
 
 def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
-    """The twelve currents of the sarcolemma.
+    """The twelve currents of the sarcolemma: voltage, groups of the terms above, concentrations, parameters.
 
-    Parameters
-    ----------
-    V : array
-        Membrane potential [mV].
-    o : Open
-    v : Voltage
-    E : Nernst
-    Cai, CaSS, Nai : array
-        Concentrations [mM].
-    g : Conductances
-    c : Constants
-    root_Ko : float
-        ``sqrt(Ko / 5.4)``, handed in so that it is taken once.
-
-    Returns
-    -------
-    Currents
-
-    Examples
-    --------
-    >>> c, g = cep.cell.Constants(), cep.cell.Conductances()
-    >>> E = cep.cell.reversal(8.6, 136.9, 1.26e-4, c, np.log)
-    >>> closed = cep.cell.Open(Na=0, CaL=0, to=0, Kr=0, Ks=0, K1=0)
-    >>> v = cep.cell.voltage_factors(-85.0, c)
-    >>> i = cep.cell.currents(-85.0, closed, v, E, 1.26e-4, 3.6e-4, 8.6, g, c, root_Ko=1.0)
-    >>> i.Na == 0, bool(i.bNa < 0)
-    (np.True_, True)
+    ``root_Ko`` is ``sqrt(Ko / 5.4)``, handed in so that it is taken once.
     """
     return Currents(
         g.gNa * o.Na * (V - E.Na),
@@ -432,25 +283,12 @@ def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
 
 
 def membrane_current(i):
-    """Sum of the ionic currents [pA/pF]: dV/dt = -(sum + stimulus) in a single cell.
-
-    Examples
-    --------
-    >>> i = cep.cell.all_currents(cep.cell.INITIAL_STATE)
-    >>> abs(float(cep.cell.membrane_current(i))) < 0.1  # nearly at rest
-    True
-    """
+    """Sum of the ionic currents [pA/pF]: dV/dt = -(sum + stimulus) in a single cell."""
     return i.Na + i.bNa + i.CaL + i.to + i.Kr + i.Ks + i.K1 + i.pK + i.bCa + i.pCa + i.NaCa + i.NaK
 
 
 class Fluxes(NamedTuple):
-    """Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms].
-
-    Examples
-    --------
-    >>> cep.cell.Fluxes._fields
-    ('Cai', 'CaSR', 'CaSS', 'Rbar', 'Nai', 'Ki')
-    """
+    """Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms]."""
 
     Cai: float
     CaSR: float
@@ -461,31 +299,7 @@ class Fluxes(NamedTuple):
 
 
 def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
-    """Rates of change of the concentrations.
-
-    Parameters
-    ----------
-    i : Currents
-    stimulus : array
-        Stimulus current [pA/pF]; it is carried by potassium.
-    Cai, CaSR, CaSS : array
-        Free calcium in cytosol, sarcoplasmic reticulum and subspace [mM].
-    Rbar : array
-        Fraction of release channels that are not inactivated.
-    c : Constants
-
-    Returns
-    -------
-    Fluxes
-
-    Examples
-    --------
-    >>> s = cep.cell.INITIAL_STATE
-    >>> i = cep.cell.all_currents(s)
-    >>> f = cep.cell.fluxes(i, -52.0, s["Cai"], s["CaSR"], s["CaSS"], s["Rbar"], cep.cell.Constants())
-    >>> bool(f.Ki > 0)  # the stimulus carries potassium in
-    True
-    """
+    """Rates of change of the concentrations; the stimulus [pA/pF] is carried by potassium."""
     k_CaSR = c.max_sr - (c.max_sr - c.min_sr) * CaSR * CaSR / (CaSR * CaSR + c.EC * c.EC)
     bound = c.k1 * CaSS * CaSS
     release = c.Vrel * bound * Rbar / (c.k3 * k_CaSR + bound) * (CaSR - CaSS)
@@ -509,37 +323,13 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
 
 
 def calcium_gate(CaSS):
-    """Steady state and time constant [ms] of fCaSS, the gate of I_CaL that subspace calcium drives.
-
-    Examples
-    --------
-    >>> steady, tau = cep.cell.calcium_gate(0.0)
-    >>> round(steady, 3), tau
-    (1.0, 82.0)
-    """
+    """Steady state and time constant [ms] of fCaSS, the gate of I_CaL that subspace calcium drives."""
     x = 1.0 / (1.0 + CaSS * CaSS * 400.0)
     return 0.6 * x + 0.4, 80.0 * x + 2.0
 
 
 def all_currents(state, cell_type="epi", changes=None):
-    """The twelve currents of cells in a given state.
-
-    Parameters
-    ----------
-    state : mapping of str to array
-        The 19 state variables by their names in STATES.
-
-    Returns
-    -------
-    Currents
-        Each [pA/pF], in the shape of the state's arrays.
-
-    Examples
-    --------
-    >>> i = cep.cell.all_currents(cep.cell.INITIAL_STATE)
-    >>> f"{float(i.K1):.2f} pA/pF"
-    '0.26 pA/pF'
-    """
+    """The twelve currents of cells in a given state, a mapping from each name in STATES to an array."""
     g, c = parameters(cell_type, changes)
     y = {name: np.asarray(state[name], float) for name in STATES}
     E = reversal(y["Nai"], y["Ki"], y["Cai"], c, np.log)
@@ -570,13 +360,6 @@ def rhs(y, stimulus=0.0, cell_type="epi", changes=None):
     -------
     array, shape (19, ...)
         Time derivatives [unit/ms].
-
-    Examples
-    --------
-    >>> y = np.array([cep.cell.INITIAL_STATE[name] for name in cep.cell.STATES])
-    >>> rate = cep.cell.rhs(y, stimulus=-52.0)
-    >>> rate.shape, round(float(rate[0]))  # mV/ms
-    ((19,), 52)
     """
     _, c = parameters(cell_type, changes)
     s = dict(zip(STATES, y, strict=True))

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Variable(NamedTuple):
     """One variable of a trajectory."""
@@ -32,3 +34,11 @@ SHEET = {"shape": (24, 24), "spacing": 10 / 23, "diffusivity": 0.125}
 CYCLE_LENGTH = 500.0  # of its pacing [ms]
 AMPLITUDE, DURATION = -52.0, 1.0  # of every stimulus by default [pA/pF], [ms]
 THRESHOLD = -40.0  # an upward crossing is an activation [mV]
+
+
+def number(name, value, unit="", positive=False):
+    """``value`` itself, a number or an array of them; a ValueError if any is not finite (or not above 0)."""
+    if not np.all(np.isfinite(value)) or (positive and np.any(np.asarray(value) <= 0)):
+        kind = "a finite number above 0" if positive else "a finite number"
+        raise ValueError(f"{name}={value!r} must be {kind}" + (f" [{unit}]" if unit else ""))
+    return value

@@ -2,48 +2,43 @@
 
 The equations are those of :mod:`cepkit.cell`; what is here is only what makes them fast.
 
-- **Blocks.** Cells stand in blocks of ``BLOCK``; inside a block each variable is contiguous, at a
-  distance known to the compiler.  So the loops of the third phase below, which run the plain
-  functions of ``cell`` on 32 cells at once, become SIMD code without any alias checks.
-- **One table row per cell.** What voltage alone decides (steady state and decay of eleven gates,
-  six factors of currents) is tabulated over V with linear interpolation.  A row holds all of it,
-  so that a cell makes one look-up, and the SIMD lanes run over the columns.
-- **Rush-Larsen.** ``gate = inf + (gate - inf) exp(-dt / tau)``, with the decay in the table: one
-  table for each level of dt.
-- **Threads meet at a spinning barrier** once a step: 24 x 24 cells are too little work for a
-  thread pool's fork and join.
-- **Jacobi step.** A step reads the old voltages and writes the new ones, so the result does not
-  depend on the number of threads, bit for bit.
+- **Blocks.** Cells stand in blocks of ``BLOCK``; inside a block each variable is contiguous, at a distance known to
+  the compiler.  So the loops over a block, which run the plain functions of ``cell`` on 32 cells at once, become SIMD
+  code without any alias checks.
+- **One table row per cell.** What voltage alone decides (steady state and decay of eleven gates, six factors of
+  currents) is tabulated over V with linear interpolation.  A row holds all of it, so that a cell makes one look-up,
+  and the SIMD lanes run over the columns.
+- **Rush-Larsen.** ``gate = inf + (gate - inf) exp(-dt / tau)``, with the decay in the table, one for each level of dt.
+- **Threads meet at a spinning barrier** once a step: 24 x 24 cells are too little work for a pool's fork and join.
+- **Jacobi step.** A step reads the old voltages and writes the new ones, so the result does not depend on the number
+  of threads, bit for bit.
 """
 
+from collections import namedtuple
 from types import FunctionType
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from cepkit import cell
 
 BLOCK = 32
 N_GATES = 12  # eleven gates and a spare column: SIMD lanes come in fours
-N_FACTORS = len(cell.Voltage._fields)
+N_FACTORS, N_CONC = len(cell.Voltage._fields), len(cell.CONCENTRATIONS)
 WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 spare
-N_CONC = len(cell.CONCENTRATIONS)
-N_COND = len(cell.Conductances._fields)
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
 ONE = np.float32(1)
 RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
 ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
 
-# Rows of a thread's scratch block.
-_NA, _K, _KS, _CA, _FACTOR, _OPEN, _STIM, _LAP = 0, 1, 2, 3, 4, 10, 16, 17
-N_SCRATCH = 18
+# Rows of a thread's scratch block: reversal potentials, factors, open fractions, stimulus, diffusion.
+_NERNST, _FACTOR, _OPEN, STIM, LAP, N_SCRATCH = 0, 4, 10, 16, 17, 18
 
 _FAST = {"contract", "nsz", "arcp"}
-_jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 _inline = njit(error_model="numpy", fastmath=_FAST, forceinline=True)
 
 
@@ -69,38 +64,37 @@ def _both(double, single=None):
     return pick
 
 
-_currents = _inline(cell.currents)
-_membrane_current = _inline(cell.membrane_current)
-_fluxes = _both(cell.fluxes)
-_calcium_gate = _both(cell.calcium_gate)
+_reversal, _currents, _membrane_current = map(_inline, (cell.reversal, cell.currents, cell.membrane_current))
+_fluxes, _calcium_gate = _both(cell.fluxes), _both(cell.calcium_gate)
 _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
 
 
-# ---- tables -------------------------------------------------------------------------------------
+# What the time loop is given, on any device: groups of arrays and numbers.
+
+#: What is stepped: voltages [mV] (pad + cells + pad) and as many for the next step, gates (blocks, BLOCK * N_GATES)
+#: and concentrations (blocks, N_CONC * BLOCK).  The result stands in ``new`` if the number of steps was odd.
+Unknowns = namedtuple("Unknowns", "V new gates conc")
+#: Entries of V before the first cell, steps from a cell to its neighbours (axes,), and how strongly these pull
+#: (axes, cells) [1/ms]; see ``Tissue.weights``.
+Grid = namedtuple("Grid", "pad strides ahead behind")
+#: First table row of each cell's type (cells,), conductances (1 or blocks, 12 * BLOCK), the constants, sqrt(Ko / 5.4).
+Cells = namedtuple("Cells", "kind conductances constants root_Ko")
+#: See ``voltage_table`` and ``rectifier_table``.
+Tables = namedtuple("Tables", "voltage rectifier")
+#: Pulses as rows (begin [ms], end [ms], amplitude [pA/pF], mask), and the masks (masks, cells).
+Stimuli = namedtuple("Stimuli", "pulses masks")
+#: A frame is ``per_frame`` steps of ``macro`` ms; one of these is cut into ``substeps[level]`` equal steps, where
+#: ``limits[level]`` [mV/ms] is the speed that ends a level.
+Clock = namedtuple("Clock", "start macro per_frame substeps limits")
+#: Receives the activations, one row a thread: how many, which node, and when [ms].
+Notes = namedtuple("Notes", "threshold count nodes times")
+#: The threads: arrivals at the barrier (1,), largest speeds seen (2, 8 * threads), first blocks (threads + 1,), and
+#: scratch (threads, N_SCRATCH * BLOCK).
+Team = namedtuple("Team", "counter rates spans scratch")
 
 
 def voltage_table(steps, constants, cell_types=("epi",), dtype=np.float64):
-    """Tables over V of everything that voltage alone decides.
-
-    Parameters
-    ----------
-    steps : sequence of float
-        The time steps [ms], one table each.
-    constants : cell.Constants
-    cell_types : sequence of str
-        The tables of the types follow one another, ROWS rows each.
-
-    Returns
-    -------
-    array, shape (len(steps), len(cell_types) * ROWS * WIDTH)
-
-    Examples
-    --------
-    >>> from cepkit import kernel
-    >>> table = kernel.voltage_table([0.02, 0.1], cep.cell.Constants())
-    >>> table.shape == (2, kernel.ROWS * kernel.WIDTH)
-    True
-    """
+    """Tables over V of all that voltage decides: one row for each step [ms], the types' tables (ROWS, WIDTH) in it."""
     V = V_LOW + V_STEP * np.arange(ROWS)
     table = np.zeros((len(steps), len(cell_types), ROWS, WIDTH))
     for kind, cell_type in enumerate(cell_types):
@@ -113,60 +107,18 @@ def voltage_table(steps, constants, cell_types=("epi",), dtype=np.float64):
 
 
 def rectifier_table(dtype=np.float64):
-    """Table of the open fraction of I_K1 over V - E_K.
-
-    Examples
-    --------
-    >>> from cepkit import kernel
-    >>> table = kernel.rectifier_table()
-    >>> bool((np.diff(table) <= 0).all())  # closes as the drive grows
-    True
-    """
+    """Table of the open fraction of I_K1 over V - E_K."""
     drive = np.arange(DRIVE_LOW, DRIVE_HIGH + DRIVE_STEP / 2, DRIVE_STEP)
     return cell.rectifier(drive).astype(dtype)
 
 
-# ---- small compiled pieces ----------------------------------------------------------------------
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
-@intrinsic
-def _bits(typingctx, x):
-    """The 64 bits of a double as an integer."""
-
-    def code(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(64))
-
-    return types.int64(types.float64), code
-
-
-@intrinsic
-def _double(typingctx, n):
-    """The double that has these 64 bits."""
-
-    def code(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), code
-
-
-@intrinsic
-def _bits_single(typingctx, x):
-    """The 32 bits of a float as an integer."""
-
-    def code(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), code
-
-
-@intrinsic
-def _single(typingctx, n):
-    """The float that has these 32 bits."""
-
-    def code(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), code
+def _item(context, builder, kind, array, index=None):
+    """Pointer to an item of a contiguous array, the first by default; no wrap-around of negative indices."""
+    data = context.make_array(kind)(context, builder, array).data
+    return data if index is None else builder.gep(data, [index])
 
 
 @intrinsic
@@ -174,8 +126,7 @@ def _fetch_add(typingctx, array, value):
     """Atomically add to ``array[0]`` and return what stood there."""
 
     def code(context, builder, signature, args):
-        view = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", view.data, args[1], "seq_cst")
+        return builder.atomic_rmw("add", _item(context, builder, signature.args[0], args[0]), args[1], "seq_cst")
 
     return types.int64(array, types.int64), code
 
@@ -185,68 +136,55 @@ def _fetch(typingctx, array):
     """Atomically read ``array[0]``."""
 
     def code(context, builder, signature, args):
-        view = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.load_atomic(view.data, "seq_cst", 8)
+        return builder.load_atomic(_item(context, builder, signature.args[0], args[0]), "seq_cst", 8)
 
     return types.int64(array), code
 
 
-def _item(context, builder, kind, array, index):
-    """Pointer to an item of a contiguous array; no wrap-around of negative indices."""
-    view = context.make_array(kind)(context, builder, array)
-    return builder.gep(view.data, [index])
-
-
-@intrinsic
-def _get(typingctx, array, index):
+@_inline
+def _get(array, index):
     """``array[index]`` without Python's negative indices, which would keep loops from vectorising."""
-
-    def code(context, builder, signature, args):
-        return builder.load(_item(context, builder, signature.args[0], args[0], args[1]))
-
-    return array.dtype(array, types.int64), code
+    return array[np.uint64(index)]
 
 
 @intrinsic
-def _put(typingctx, array, index, value):
-    """``array[index] = value``, likewise."""
+def _gather(typingctx, kind, array, first, lane):
+    """A named tuple of this kind: its fields stand in rows ``first``, ``first + 1``, ... of a block."""
+    made = types.NamedUniTuple(array.dtype, len(kind.instance_class._fields), kind.instance_class)
 
     def code(context, builder, signature, args):
-        pointer = _item(context, builder, signature.args[0], args[0], args[1])
-        builder.store(args[2], pointer)
-        return context.get_dummy_value()
+        _, block, row, index = args
+        start = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), BLOCK)), index)
+        base = _item(context, builder, signature.args[1], block, start)
+        offsets = [ir.Constant(ir.IntType(64), k * BLOCK) for k in range(made.count)]
+        values = [builder.load(builder.gep(base, [offset])) for offset in offsets]
+        return context.make_tuple(builder, made, values)
 
-    return types.void(array, types.int64, array.dtype), code
+    return made(kind, array, types.int64, types.int64), code
 
 
 class _Lanes:
     """Emits SIMD code over ``count`` columns of a table row at a time."""
 
     def __init__(self, context, builder, dtype, weight, count):
-        self.builder, self.count = builder, count
-        self.scalar = context.get_value_type(dtype)
-        self.kind = ir.VectorType(self.scalar, count)
+        self.builder = builder
+        self.kind = ir.VectorType(context.get_value_type(dtype), count)
         self.align = dtype.bitwidth // 8
-        self.weight = self.spread(weight)
-
-    def spread(self, x):
-        lanes = ir.Constant(self.kind, ir.Undefined)
-        for lane in range(self.count):
-            lanes = self.builder.insert_element(lanes, x, ir.Constant(ir.IntType(32), lane))
-        return lanes
+        self.weight = ir.Constant(self.kind, ir.Undefined)
+        for lane in range(count):
+            self.weight = builder.insert_element(self.weight, weight, ir.Constant(ir.IntType(32), lane))
 
     def pointer(self, base, offset):
         return self.builder.gep(base, [ir.Constant(ir.IntType(64), offset)])
 
+    def lanes(self, base, offset):
+        return self.builder.bitcast(self.pointer(base, offset), self.kind.as_pointer())
+
     def load(self, base, offset):
-        pointer = self.pointer(base, offset)
-        pointer = self.builder.bitcast(pointer, self.kind.as_pointer())
-        return self.builder.load(pointer, align=self.align, typ=self.kind)
+        return self.builder.load(self.lanes(base, offset), align=self.align, typ=self.kind)
 
     def store(self, value, base, offset):
-        pointer = self.pointer(base, offset)
-        pointer = self.builder.bitcast(pointer, self.kind.as_pointer())
-        self.builder.store(value, pointer, align=self.align)
+        self.builder.store(value, self.lanes(base, offset), align=self.align)
 
     def fma(self, a, b, c):
         product = self.builder.fmul(a, b, flags=("contract",))
@@ -270,8 +208,7 @@ def _relax(typingctx, gates, first, table, row, weight, W, cell):
 
     def code(context, builder, signature, args):
         kinds = signature.args
-        wide = builder.mul(args[3], ir.Constant(ir.IntType(64), WIDTH))
-        base = _item(context, builder, kinds[2], args[2], wide)
+        base = _item(context, builder, kinds[2], args[2], builder.mul(args[3], ir.Constant(ir.IntType(64), WIDTH)))
         gate = _item(context, builder, kinds[0], args[0], args[1])
         dtype = kinds[2].dtype
         wide = 256 // dtype.bitwidth  # a register holds four doubles or eight floats
@@ -293,101 +230,48 @@ def _relax(typingctx, gates, first, table, row, weight, W, cell):
     return signature, code
 
 
-@intrinsic
-def _sched_yield(typingctx):
-    """Give the processor to somebody else."""
-
-    def code(context, builder, signature, args):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        function = cgutils.get_or_insert_function(builder.module, kind, "sched_yield")
-        return builder.call(function, [])
-
-    return types.int32(), code
-
-
 @_inline
 def log(x):
     """Natural logarithm without branches or a library call, so that loops of it vectorise.
 
     x = 2^e m with m in [0.71, 1.41]; log m = 2 artanh(s) with s = (m - 1) / (m + 1), whose series
     in s^2 <= 0.0295 is cut after eleven terms (relative error below 1e-15).
-
-    Examples
-    --------
-    >>> from cepkit import kernel
-    >>> round(float(kernel.log(8.6)), 6), round(float(np.log(8.6)), 6)
-    (2.151762, 2.151762)
     """
-    shifted = _bits(x) - 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
-    e = shifted >> 52
-    s = _double((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
+    shifted = np.float64(x).view(np.int64) - 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
+    s = np.int64((shifted & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD).view(np.float64)
     s = (s - 1.0) / (s + 1.0)
     z = s * s
-    p = 1.0 / 21
-    p = p * z + 1.0 / 19
-    p = p * z + 1.0 / 17
-    p = p * z + 1.0 / 15
-    p = p * z + 1.0 / 13
-    p = p * z + 1.0 / 11
-    p = p * z + 1.0 / 9
-    p = p * z + 1.0 / 7
-    p = p * z + 1.0 / 5
-    p = p * z + 1.0 / 3
-    p = p * z + 1.0
-    return e * 0.6931471805599453 + 2.0 * s * p
+    p = (((1.0 / 21 * z + 1.0 / 19) * z + 1.0 / 17) * z + 1.0 / 15) * z + 1.0 / 13
+    p = (((p * z + 1.0 / 11) * z + 1.0 / 9) * z + 1.0 / 7) * z + 1.0 / 5
+    p = (p * z + 1.0 / 3) * z + 1.0
+    return (shifted >> 52) * 0.6931471805599453 + 2.0 * s * p
 
 
 @_inline
 def log_single(x):
-    """Natural logarithm to single precision: four terms of the same series (relative error 2e-8).
-
-    Examples
-    --------
-    >>> from cepkit import kernel
-    >>> abs(float(kernel.log_single(np.float32(8.6))) - float(np.log(8.6))) < 1e-6
-    True
-    """
-    shifted = np.int64(_bits_single(np.float32(x))) - 0x3F3504F3  # the bits of sqrt(1/2)
+    """Natural logarithm to single precision: four terms of the same series (relative error 2e-8)."""
+    shifted = np.int64(np.float32(x).view(np.int32)) - 0x3F3504F3  # the bits of sqrt(1/2)
     e = np.float32(shifted >> 23)
-    s = _single(np.int32((shifted & 0x007FFFFF) + 0x3F3504F3))
+    s = np.int32((shifted & 0x007FFFFF) + 0x3F3504F3).view(np.float32)
     s = (s - ONE) / (s + ONE)
     z = s * s
-    p = np.float32(1 / 9)
-    p = p * z + np.float32(1 / 7)
-    p = p * z + np.float32(1 / 5)
-    p = p * z + np.float32(1 / 3)
-    p = p * z + ONE
+    p = (np.float32(1 / 9) * z + np.float32(1 / 7)) * z + np.float32(1 / 5)
+    p = (p * z + np.float32(1 / 3)) * z + ONE
     return e * np.float32(0.6931471805599453) + (s + s) * p
 
 
 @_inline
 def small_exp(x):
-    """exp(x) for -0.5 <= x <= 0 by its series; relative error below 1e-10.
-
-    Examples
-    --------
-    >>> from cepkit import kernel
-    >>> abs(kernel.small_exp(-0.3) - float(np.exp(-0.3))) < 1e-9
-    True
-    """
-    p = 1.0 / 362880
-    p = p * x + 1.0 / 40320
-    p = p * x + 1.0 / 5040
-    p = p * x + 1.0 / 720
-    p = p * x + 1.0 / 120
-    p = p * x + 1.0 / 24
-    p = p * x + 1.0 / 6
-    p = p * x + 0.5
-    p = p * x + 1.0
+    """exp(x) for -0.5 <= x <= 0 by its series; relative error below 1e-10."""
+    p = (((1.0 / 362880 * x + 1.0 / 40320) * x + 1.0 / 5040) * x + 1.0 / 720) * x + 1.0 / 120
+    p = (((p * x + 1.0 / 24) * x + 1.0 / 6) * x + 0.5) * x + 1.0
     return p * x + 1.0
 
 
-_reversal = _inline(cell.reversal)
-_log = _both(log.py_func, log_single.py_func)
-_small_exp = _both(small_exp.py_func)
+_log, _small_exp = _both(log.py_func, log_single.py_func), _both(small_exp.py_func)
 
 
-@_jit
+@jit
 def _wait(counter, target):
     """Arrive at the barrier, and spin until everybody has."""
     _fetch_add(counter, 1)
@@ -398,27 +282,20 @@ def _wait(counter, target):
             _sched_yield()
 
 
-# ---- one step of one block ----------------------------------------------------------------------
-
-
-@_jit
-def _reversals(conc, W, c):
+@jit
+def reversals(conc, W, c):
     """Phase 1, SIMD over cells: reversal potentials."""
     real, log = W.dtype.type, _log(W)
     for i in range(BLOCK):
         Nai, Ki, Cai = real(conc[5 * BLOCK + i]), real(conc[6 * BLOCK + i]), real(conc[i])
         E = _reversal(Nai, Ki, Cai, c, log)
-        W[_NA * BLOCK + i] = E.Na
-        W[_K * BLOCK + i] = E.K
-        W[_KS * BLOCK + i] = E.Ks
-        W[_CA * BLOCK + i] = E.Ca
+        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = E
 
 
-@_jit
-def _look_up(V, start, gates, kind, first, W, table, rectify):
+@jit
+def look_up(V, start, gates, kind, first, W, table, rectify):
     """Phase 2, SIMD over the columns of a table row: gates, and the factors of the currents."""
-    last = ROWS - 1.001
-    last_drive = rectify.shape[0] - 1.001
+    last, last_drive = ROWS - 1.001, rectify.shape[0] - 1.001
     for i in range(BLOCK):
         v = _get(V, start + i)
         x = (v - V_LOW) * (1 / V_STEP)
@@ -426,14 +303,12 @@ def _look_up(V, start, gates, kind, first, W, table, rectify):
         x = x if x < last else last
         row = np.int64(x)
         _relax(gates, i * N_GATES, table, row + _get(kind, first + i), x - row, W, i)
-
-        x = (v - W[_K * BLOCK + i] - DRIVE_LOW) * (1 / DRIVE_STEP)
+        x = (v - W[BLOCK + i] - DRIVE_LOW) * (1 / DRIVE_STEP)
         x = x if x > 0.0 else 0.0
         x = x if x < last_drive else last_drive
         row = np.int64(x)
         low = _get(rectify, row)
         W[(_OPEN + 5) * BLOCK + i] = low + (x - row) * (_get(rectify, row + 1) - low)
-
         g = i * N_GATES
         m = gates[g + 3]
         W[(_OPEN + 0) * BLOCK + i] = m * m * m * gates[g + 4] * gates[g + 5]
@@ -443,11 +318,11 @@ def _look_up(V, start, gates, kind, first, W, table, rectify):
         W[(_OPEN + 4) * BLOCK + i] = gates[g + 2] * gates[g + 2]
 
 
-@_jit
+@jit
 def _diffuse(V, start, W, strides, ahead, behind, first):
     """Divergence of the diffusive flux [mV/ms]; ``ahead`` and ``behind`` weigh the neighbours."""
     for i in range(BLOCK):
-        W[_LAP * BLOCK + i] = 0.0
+        W[LAP * BLOCK + i] = 0.0
     for axis in range(strides.shape[0]):
         s = strides[axis]
         forth, back = ahead[axis], behind[axis]
@@ -455,11 +330,11 @@ def _diffuse(V, start, W, strides, ahead, behind, first):
             v = _get(V, start + i)
             gain = _get(forth, first + i) * (_get(V, start + i + s) - v)
             loss = _get(back, first + i) * (v - _get(V, start + i - s))
-            W[_LAP * BLOCK + i] += gain - loss
+            W[LAP * BLOCK + i] += gain - loss
 
 
-@_jit
-def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
+@jit
+def react(V, new, start, conc, W, g, c, root_Ko, dt):
     """Phase 3, SIMD over cells: currents, concentrations, voltage.
 
     Rates are taken in the precision of ``W``; what they add up to keeps that of ``conc``.
@@ -469,47 +344,16 @@ def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
     step = real(dt)
     for i in range(BLOCK):
         v = _get(V, start + i)
-        Cai = real(conc[i])
-        CaSR = real(conc[BLOCK + i])
-        CaSS = real(conc[2 * BLOCK + i])
-        Rbar = real(conc[3 * BLOCK + i])
-        Nai = real(conc[5 * BLOCK + i])
-        stimulus = W[_STIM * BLOCK + i]
-
+        Cai, CaSR, CaSS = real(conc[i]), real(conc[BLOCK + i]), real(conc[2 * BLOCK + i])
+        Rbar, Nai = real(conc[3 * BLOCK + i]), real(conc[5 * BLOCK + i])
+        stimulus = W[STIM * BLOCK + i]
         inf, tau = calcium_gate(CaSS)
         fCaSS = inf + (real(conc[4 * BLOCK + i]) - inf) * small_exp(-step / tau)
-        E = _Nernst(W[_NA * BLOCK + i], W[_K * BLOCK + i], W[_KS * BLOCK + i], W[_CA * BLOCK + i])
-        factors = _Voltage(
-            W[_FACTOR * BLOCK + i],
-            W[(_FACTOR + 1) * BLOCK + i],
-            W[(_FACTOR + 2) * BLOCK + i],
-            W[(_FACTOR + 3) * BLOCK + i],
-            W[(_FACTOR + 4) * BLOCK + i],
-            W[(_FACTOR + 5) * BLOCK + i],
-        )
-        opened = _Open(
-            W[_OPEN * BLOCK + i],
-            W[(_OPEN + 1) * BLOCK + i] * fCaSS,
-            W[(_OPEN + 2) * BLOCK + i],
-            W[(_OPEN + 3) * BLOCK + i],
-            W[(_OPEN + 4) * BLOCK + i],
-            W[(_OPEN + 5) * BLOCK + i],
-        )
-        conductances = _Conductances(
-            g[i],
-            g[BLOCK + i],
-            g[2 * BLOCK + i],
-            g[3 * BLOCK + i],
-            g[4 * BLOCK + i],
-            g[5 * BLOCK + i],
-            g[6 * BLOCK + i],
-            g[7 * BLOCK + i],
-            g[8 * BLOCK + i],
-            g[9 * BLOCK + i],
-            g[10 * BLOCK + i],
-            g[11 * BLOCK + i],
-        )
-        now = _currents(v, opened, factors, E, Cai, CaSS, Nai, conductances, c, root_Ko)
+        o = _gather(_Open, W, _OPEN, i)
+        o = _Open(o.Na, o.CaL * fCaSS, o.to, o.Kr, o.Ks, o.K1)
+        factors, E = _gather(_Voltage, W, _FACTOR, i), _gather(_Nernst, W, _NERNST, i)
+        conductances = _gather(_Conductances, g, 0, i)
+        now = _currents(v, o, factors, E, Cai, CaSS, Nai, conductances, c, root_Ko)
         flux = fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
         conc[i] += step * flux.Cai
         conc[BLOCK + i] += step * flux.CaSR
@@ -518,16 +362,16 @@ def _advance(V, new, start, conc, W, g, c, root_Ko, dt):
         conc[4 * BLOCK + i] = fCaSS
         conc[5 * BLOCK + i] += step * flux.Nai
         conc[6 * BLOCK + i] += step * flux.Ki
-        rate = W[_LAP * BLOCK + i] - _membrane_current(now) - stimulus
-        _put(new, start + i, v + step * rate)
+        rate = W[LAP * BLOCK + i] - _membrane_current(now) - stimulus
+        new[np.uint64(start + i)] = v + step * rate
 
 
-@_jit
+@jit
 def _fastest(V, new, start, conc, dt):
     """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release.
 
-    Release into the subspace is the second fast event of a beat and outlasts the upstroke; steps
-    that ignore it lose a percent of the calcium transient, and over a hundred beats of sodium too.
+    Release into the subspace is the second fast event of a beat and outlasts the upstroke; steps that ignore it lose
+    a percent of the calcium transient, and over a hundred beats of sodium too.
     """
     most = 0.0
     for i in range(BLOCK):
@@ -538,7 +382,7 @@ def _fastest(V, new, start, conc, dt):
     return most
 
 
-@_jit
+@jit
 def _note_activations(V, new, start, first, t, dt, threshold, nodes, times, count):
     """Note who crossed the threshold upwards in this step, and when (linear between old and new)."""
     for i in range(BLOCK):
@@ -550,91 +394,60 @@ def _note_activations(V, new, start, first, t, dt, threshold, nodes, times, coun
     return count
 
 
-@_jit
-def _stimulate(W, first, t, dt, stimuli, masks):
+@jit
+def _stimulate(W, first, t, dt, pulses, masks):
     """Mean stimulus current over [t, t + dt]: the charge is exact whatever the step."""
     for i in range(BLOCK):
-        W[_STIM * BLOCK + i] = 0.0
-    for k in range(stimuli.shape[0]):
-        begin, end, amplitude = stimuli[k, 0], stimuli[k, 1], stimuli[k, 2]
+        W[STIM * BLOCK + i] = 0.0
+    for k in range(pulses.shape[0]):
+        begin, end, amplitude = pulses[k, 0], pulses[k, 1], pulses[k, 2]
         overlap = min(t + dt, end) - max(t, begin)
         if overlap > 0.0:
             share = amplitude * overlap / dt
-            mask = masks[np.int64(stimuli[k, 3])]
+            mask = masks[np.int64(pulses[k, 3])]
             for i in range(BLOCK):
-                W[_STIM * BLOCK + i] += share * _get(mask, first + i)
+                W[STIM * BLOCK + i] += share * _get(mask, first + i)
 
 
-@_jit
-def advance(
-    thread, threads, counter, rates, spans, t0, macro, macros_per_frame, substeps, limits,
-    V, new, pad, gates, conc, kind, conductances, c, root_Ko, tables, rectify, strides, ahead, behind,
-    stimuli, masks, threshold, frames, nodes, times, scratch,
-):  # fmt: skip
-    """Run one thread's share of the blocks through ``frames.shape[0]`` frames.
+@jit
+def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, frames):
+    """Run one thread's share of the blocks through ``frames``, shape (frames, 4, cells); returns the number of steps.
 
-    A frame is ``macros_per_frame`` macro steps of ``macro`` ms; a macro step is cut into
-    ``substeps[level]`` equal steps.  With one level that is a fixed step; with more, the level
-    follows from the fastest abs(dV/dt) anywhere in the sheet (``rates``, one entry a thread) and from
-    the stimulus, so that every thread takes the same decision.
-
-    Parameters
-    ----------
-    V, new : array, shape (pad + cells + pad,)
-        Voltages and the buffer they are advanced into; on return ``V`` or ``new`` holds the result
-        as the number of steps was even or odd.
-    gates : array, shape (blocks, BLOCK * N_GATES)
-    kind : array of int, shape (cells,)
-        First table row of each cell's type.
-    conc : array, shape (blocks, N_CONC * BLOCK)
-    conductances : array, shape (1 or blocks, N_COND * BLOCK)
-    frames : array, shape (frames, 4, cells)
-        Receives Vm, Cai, CaSR, CaSS at the end of each frame.
-
-    nodes, times : array, shape (threads, events)
-        Receive the activations: which node, and when [ms].
-
-    Returns
-    -------
-    steps, events : int
-        Numbers of steps taken and of activations noted.
-
-    Examples
-    --------
-    >>> sheet = cep.Tissue((4, 4))  # a frame by the kernel, through the door that prepares its arguments
-    >>> run = cep.simulate(sheet, cep.Protocol(), 1.0, dt=0.02, progress=False, threads=1)
-    >>> run.sizes["time"], abs(float(run.Vm[1].max() - run.Vm[0].max())) < 0.1
-    (2, True)
+    A frame receives Vm, Cai, CaSR, CaSS at its end.  With one level the step is fixed; with more, the level follows
+    from the fastest event anywhere in the sheet and from the stimulus, so that every thread takes the same decision.
     """
-    events = 0
-    levels = substeps.shape[0]
-    per_block = conductances.shape[0] > 1
-    W = scratch[thread]
-    done = 0
+    # Unpacked once: an array read from a tuple inside the loop would have its references counted there.
+    V, new, gates, conc = unknowns
+    pad, strides, ahead, behind = grid
+    kind, conductances, c, root_Ko = cells
+    pulses, masks = stimuli
+    start, macro, per_frame, substeps, limits = clock
+    counter, rates, spans, scratch = team
+    threads, W = spans.shape[0] - 1, scratch[thread]
+    nodes, times = notes.nodes[thread], notes.times[thread]
+    rectify, threshold = tables.rectifier, notes.threshold
+    levels, per_block = substeps.shape[0], conductances.shape[0] > 1
+    done = events = 0
     for frame in range(frames.shape[0]):
-        for part in range(macros_per_frame):
-            t_macro = t0 + (frame * macros_per_frame + part) * macro
-            level = _choose(levels, limits, rates, threads, done, stimuli, t_macro, macro)
-            steps = substeps[level]
+        for part in range(per_frame):
+            t_macro = start + (frame * per_frame + part) * macro
+            level = _choose(levels, limits, rates, threads, done, pulses, t_macro, macro)
+            steps, table = substeps[level], tables.voltage[level]
             dt = macro / steps
-            table = tables[level]
             for step in range(steps):
                 t = t_macro + step * dt
                 most = 0.0
                 for b in range(spans[thread], spans[thread + 1]):
-                    first = b * BLOCK
-                    start = pad + first
-                    _reversals(conc[b], W, c)
-                    _look_up(V, start, gates[b], kind, first, W, table, rectify)
-                    _diffuse(V, start, W, strides, ahead, behind, first)
-                    _stimulate(W, first, t, dt, stimuli, masks)
+                    first, at = b * BLOCK, pad + b * BLOCK
+                    reversals(conc[b], W, c)
+                    look_up(V, at, gates[b], kind, first, W, table, rectify)
+                    _diffuse(V, at, W, strides, ahead, behind, first)
+                    _stimulate(W, first, t, dt, pulses, masks)
                     g = conductances[b if per_block else 0]
-                    _advance(V, new, start, conc[b], W, g, c, root_Ko, dt)
-                    events = _note_activations(
-                        V, new, start, first, t, dt, threshold, nodes[thread], times[thread], events
-                    )
+                    react(V, new, at, conc[b], W, g, c, root_Ko, dt)
+                    events = _note_activations(V, new, at, first, t, dt, threshold, nodes, times, events)
                     if levels > 1:
-                        most = max(most, _fastest(V, new, start, conc[b], dt))
+                        most = max(most, _fastest(V, new, at, conc[b], dt))
                 done += 1
                 rates[done % 2, thread * 8] = most  # a cache line apart
                 V, new = new, V
@@ -643,19 +456,19 @@ def advance(
         for b in range(spans[thread], spans[thread + 1]):
             for i in range(BLOCK):
                 frames[frame, 0, b * BLOCK + i] = V[pad + b * BLOCK + i]
-                frames[frame, 1, b * BLOCK + i] = conc[b, i]
-                frames[frame, 2, b * BLOCK + i] = conc[b, BLOCK + i]
-                frames[frame, 3, b * BLOCK + i] = conc[b, 2 * BLOCK + i]
-    return done, events
+                for k in range(3):
+                    frames[frame, 1 + k, b * BLOCK + i] = conc[b, k * BLOCK + i]
+    notes.count[thread] = events
+    return done
 
 
-@_jit
-def _choose(levels, limits, rates, threads, done, stimuli, t, macro):
+@jit
+def _choose(levels, limits, rates, threads, done, pulses, t, macro):
     """Level of the coming macro step: the finest that speed or stimulus asks for."""
     if levels == 1:
         return 0
-    for k in range(stimuli.shape[0]):
-        if stimuli[k, 0] < t + macro and t < stimuli[k, 1]:
+    for k in range(pulses.shape[0]):
+        if pulses[k, 0] < t + macro and t < pulses[k, 1]:
             return levels - 1
     most = 0.0
     for thread in range(threads):

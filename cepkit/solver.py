@@ -7,164 +7,25 @@ The monodomain equation ``dV/dt = div(D grad V) - (I_ion + I_stim)`` with a cell
 
 import functools
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from cepkit import cell, kernel
+from cepkit.engine import PRECISIONS, Engine, State
+from cepkit.fields import TABLE, THRESHOLD, number
 from cepkit.fields import VARIABLES as FRAME_VARIABLES
+from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest
 
 #: Of every simulated number: bump it whenever one changes.  The first literal is what the first edition's stores hold.
 VERSION = "d2eaf949eb766f65"
-PRECISIONS = {  # gates and voltage, concentrations
-    "float64": (np.float64, np.float64),
-    "mixed": (np.float32, np.float64),
-    "float32": (np.float32, np.float32),
-}
 #: The adaptive step: macro steps of at most 0.2 ms, cut into so many parts ...
 ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
 #: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
 ADAPTIVE_LIMITS = (1.0, 10.0)
 _CALL, _CALL_BYTES = 50, 6.4e7  # frames a compiled call, fewer where they would outgrow the state itself
-
-
-class Sheet:
-    """All state of a tissue in the layout of the compiled kernel.
-
-    Examples
-    --------
-    >>> from cepkit.solver import Sheet
-    >>> sheet = Sheet(cep.Tissue((4, 4)), cep.cell.INITIAL_STATE, cep.cell.Conductances(), "float64")
-    >>> sheet["Cai"].shape, float(sheet["Vm"].max())
-    ((4, 4), -85.23)
-    """
-
-    def __init__(self, tissue, initial, conductances, dtype):
-        real, fine = PRECISIONS[dtype]
-        self.tissue, self.n = tissue, tissue.size
-        self.blocks = -(-self.n // kernel.BLOCK)
-        self.cells = self.blocks * kernel.BLOCK
-        strides = np.cumprod((1, *tissue.shape[:0:-1]))[::-1]
-        self.strides = strides.astype(np.int64)
-        self.pad = int(strides[0])
-        self.V = np.full(self.cells + 2 * self.pad, cell.INITIAL_STATE["Vm"], real)
-        self.new = self.V.copy()
-        self._gates = np.zeros((self.blocks, kernel.BLOCK, kernel.N_GATES), real)
-        self._conc = np.zeros((self.blocks, kernel.N_CONC, kernel.BLOCK), fine)
-        self.gates = self._gates.reshape(self.blocks, -1)
-        self.conc = self._conc.reshape(self.blocks, -1)
-        self.rates = np.zeros(1)
-        for name in cell.STATES:
-            self[name] = initial[name]
-        ahead, behind = tissue.weights
-        self.ahead = np.zeros((len(strides), self.cells), real)
-        self.behind = np.zeros_like(self.ahead)
-        self.ahead[:, : self.n] = ahead.reshape(len(strides), -1)
-        self.behind[:, : self.n] = behind.reshape(len(strides), -1)
-        if all(np.ndim(g) == 0 for g in conductances):
-            rows = np.repeat(np.array(conductances, real), kernel.BLOCK)[None]
-        else:
-            rows = np.stack([self.padded(g) for g in conductances], axis=1).reshape(self.blocks, -1)
-        self.conductances = np.ascontiguousarray(rows, real)
-
-    def padded(self, values):
-        """A field as blocks; the last block is filled up with copies of the last node."""
-        flat = np.broadcast_to(values, self.tissue.shape).reshape(-1)
-        return np.pad(flat, (0, self.cells - self.n), mode="edge").reshape(self.blocks, -1)
-
-    def _view(self, name):
-        if name == "Vm":
-            return self.V[self.pad : self.pad + self.cells].reshape(self.blocks, -1)
-        if name in cell.VOLTAGE_GATES:
-            return self._gates[:, :, cell.VOLTAGE_GATES.index(name)]
-        return self._conc[:, cell.CONCENTRATIONS.index(name)]
-
-    def __getitem__(self, name):
-        return self._view(name).reshape(-1)[: self.n].reshape(self.tissue.shape).copy()
-
-    def __setitem__(self, name, values):
-        self._view(name)[:] = self.padded(values)
-
-    def arrays(self):
-        """Everything that a checkpoint must hold."""
-        return {"V": self.V, "gates": self.gates, "conc": self.conc, "rates": self.rates}
-
-    def restore(self, arrays):
-        for name, values in self.arrays().items():
-            values[:] = arrays[name]
-        self.new[:] = self.V
-
-
-@functools.lru_cache(maxsize=8)
-def _tables(steps, constants, cell_types, dtype):
-    """Tables of the kernel: a tenth of the time of a beat of 24 x 24 cells, and the same for every run like it."""
-    return kernel.voltage_table(steps, constants, cell_types, dtype), kernel.rectifier_table(dtype)
-
-
-class _Engine:
-    """Calls the kernel, one Python thread a processor."""
-
-    def __init__(self, sheet, constants, cell_type, save_every, levels, stimuli, threshold, threads):
-        macro, parts, limits = levels
-        self.sheet = sheet
-        self.macro, self.parts, self.limits = macro, np.array(parts, np.int64), np.array(limits)
-        self.per_frame = round(save_every / macro)
-        self.save_every = save_every
-        real = sheet.V.dtype
-        self.constants = cell.Constants(*(real.type(value) for value in constants))
-        self.root_Ko = real.type(np.sqrt(constants.Ko / 5.4))
-        self.threshold = float(threshold)
-        kinds, kind = np.unique(cell_type, return_inverse=True)
-        self.kind = sheet.padded(kind.reshape(np.shape(cell_type)) * kernel.ROWS).reshape(-1)
-        self.tables, self.rectify = _tables(tuple(macro / self.parts), constants, tuple(kinds), real)
-        self.stimuli, self.masks = stimuli
-        self.threads = max(1, min(threads, sheet.blocks))
-        self.spans = np.linspace(0, sheet.blocks, self.threads + 1).astype(np.int64)
-        self.scratch = np.zeros((self.threads, kernel.N_SCRATCH * kernel.BLOCK), real)
-        self.pool = ThreadPoolExecutor(self.threads)
-
-    def run(self, first, count):
-        """Advance by ``count`` frames after frame ``first``.
-
-        Returns
-        -------
-        frames : array, shape ``(count, 4, *tissue.shape)``
-        activations : array, shape (events, 2)
-            Time [ms] and node of every activation, in the order of time.
-        """
-        s, t0 = self.sheet, first * self.save_every
-        end = t0 + count * self.save_every
-        near = (self.stimuli[:, 0] < end) & (self.stimuli[:, 1] > t0)
-        frames = np.empty((count, len(FRAME_VARIABLES), s.cells), np.float64)
-        nodes = np.zeros((self.threads, 2 * -(-s.cells // self.threads) + 64), np.int64)
-        times = np.zeros(nodes.shape)
-        counter = np.zeros(1, np.int64)
-        rates = np.zeros((2, 8 * self.threads))
-        rates[0, 0] = s.rates[0]
-        jobs = [
-            self.pool.submit(
-                kernel.advance,
-                k, self.threads, counter, rates, self.spans, t0, self.macro, self.per_frame,
-                self.parts, self.limits, s.V, s.new, s.pad, s.gates, s.conc, self.kind,
-                s.conductances, self.constants, self.root_Ko, self.tables,
-                self.rectify, s.strides, s.ahead, s.behind, self.stimuli[near], self.masks, self.threshold, frames,
-                nodes, times, self.scratch,
-            )
-            for k in range(self.threads)
-        ]  # fmt: skip
-        results = [job.result() for job in jobs]
-        steps = results[0][0]
-        if steps % 2:
-            s.V, s.new = s.new, s.V
-        s.rates[0] = rates[steps % 2].max()
-        noted = [np.stack([times[k, :e], nodes[k, :e]], 1) for k, (_, e) in enumerate(results)]
-        noted = np.concatenate(noted)
-        noted = noted[np.lexsort((noted[:, 1], noted[:, 0]))]
-        return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 
 
 def _engine(device, levels):
@@ -177,51 +38,30 @@ def _engine(device, levels):
         # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
         device = "cuda" if cuda.is_available() and len(levels[1]) == 1 else "cpu"
     if device == "cpu":
-        return _Engine
+        return Engine
     from cepkit.kernel_cuda import CudaEngine
 
     return CudaEngine
 
 
 def simulate(
-    tissue,
-    protocol,
-    duration,
-    dt="adaptive",
-    save_every=1.0,
-    refine=1,
-    cell_type="epi",
-    parameters=None,
-    initial=None,
-    dtype="float64",
-    save=FRAME_VARIABLES,
-    store=None,
-    progress=True,
-    threads=None,
-    activation_level=-40.0,
-    device="cpu",
-    attrs=None,
-):
+    tissue, protocol, duration, dt="adaptive", save_every=1.0, refine=1, cell_type="epi", parameters=None,
+    initial=None, dtype="float64", save=FRAME_VARIABLES, store=None, progress=True, threads=None,
+    activation_level=THRESHOLD, device="cpu", attrs=None,
+):  # fmt: skip
     """Simulate a tissue under a pacing protocol.
 
     Parameters
     ----------
-    tissue : Tissue
-    protocol : Protocol
-    duration : float
-        [ms], a multiple of ``save_every``.
+    duration, save_every : float
+        Of the run, and the time between frames, of which the former is a multiple [ms].
     dt : float or "adaptive"
-        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of
-        0.01 to 0.1 ms by the fastest upstroke or calcium release anywhere in the tissue, and less where the grid is
-        so fine that stability asks for it.
-    save_every : float
-        Time between frames [ms].
+        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of 0.01 to 0.1 ms by the
+        fastest upstroke or calcium release anywhere in the tissue, and less where stability asks for it.
     refine : int
-        Simulate on a grid ``refine`` times as fine, whose nodes contain those of ``tissue``, and
-        keep the latter.  Activation times and the final state are kept at those nodes too.
-    cell_type : {"epi", "endo", "m"}, or array of them on the grid
-    parameters : mapping, optional
-        Changed parameters of the cell, by name.  The conductances may be arrays on the grid.
+        Simulate on a grid so many times as fine, and keep frames, activations and final state at the tissue's nodes.
+    cell_type, parameters : {"epi", "endo", "m"}, mapping
+        Changed parameters by name.  The types, and the conductances, may be arrays on the grid.
     initial : xr.Dataset or mapping, optional
         State to start from, all 19 variables; see :func:`final_state`.
     dtype : {"float64", "mixed", "float32"}
@@ -229,30 +69,26 @@ def simulate(
     save : sequence of str
         Which of Vm, Cai, CaSR, CaSS to keep.
     store : path, optional
-        Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete
-        store of the same configuration is opened, one of another configuration is refused.
-    progress : bool
-        Show a progress bar for runs of some length.
+        Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete store of the same
+        configuration is opened, one of another configuration is refused.
     threads : int, optional
         Default: all processors that this process may use.
     activation_level : float
         Upward crossings of this voltage [mV] are noted as activations.
+    attrs : mapping, optional
+        More attributes to write, such as ``cycle_length``; they do not enter the run's hash.
     device : {"cpu", "cuda", "auto"}
         ``"cuda"`` needs an NVIDIA GPU and a fixed ``dt``; ``"auto"`` takes one where there is one.
-    attrs : mapping, optional
-        More to keep with the trajectory, such as ``{"cycle_length": 500.0}``; the run is the same without.
 
     Returns
     -------
     xr.Dataset
-        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The
-        coordinates ``activation_time`` and ``activation_node`` list every activation,
-        taken inside the time loop; ``final_state`` is the full state at the end.
+        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The coordinates
+        ``activation_time`` and ``activation_node`` list every activation, taken inside the time loop; ``final_state``
+        is the full state at the end.
 
     Raises
     ------
-    ValueError
-        For an argument that does not fit, named with the way out.
     FloatingPointError
         If the solution diverges: says when and where.
 
@@ -261,10 +97,8 @@ def simulate(
     >>> sheet = cep.Tissue((4, 4), spacing=0.4)
     >>> protocol = cep.pacing.periodic(500.0, beats=1, region=cep.region.corner(sheet, fraction=0.5))
     >>> run = cep.simulate(sheet, protocol, duration=20.0, progress=False)
-    >>> dict(run.sizes)["time"], sorted(run.data_vars), run.Vm.attrs["units"]
-    (21, ['CaSR', 'CaSS', 'Cai', 'Vm'], 'mV')
-    >>> bool(run.Vm[-1].min() > 0)  # all have fired
-    True
+    >>> run.sizes["time"], bool(run.Vm[-1].min() > 0)  # all have fired
+    (21, True)
     """
     _check(tissue, protocol, dtype, save, refine)
     fine = tissue.refined(refine)
@@ -272,102 +106,75 @@ def simulate(
     conductances, constants = cell.parameters(cell_type, parameters)
     for name, value in {"cell_type": cell_type, **conductances._asdict()}.items():
         if np.ndim(value) and np.shape(value) != fine.shape:
-            raise ValueError(
-                f"parameters: {name} has shape {np.shape(value)}; give one value or an array of the "
-                f"tissue's shape {fine.shape}"
-            )
+            said = f"give one value or an array of the tissue's shape {fine.shape}"
+            raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
     initial = _initial(initial, tissue, fine)
     attrs = dict(attrs or {}) | _provenance(
-        tissue=tissue.describe(),
-        refine=int(refine),
-        protocol=protocol.describe(),
-        duration=float(duration),
-        dt=dt if isinstance(dt, str) else float(dt),
-        levels=levels,
-        activation_level=float(activation_level),
-        save_every=float(save_every),
-        cell_type=np.asarray(cell_type).tolist(),
-        parameters={k: np.asarray(v).tolist() for k, v in (parameters or {}).items()},
-        initial=digest(*(initial[n] for n in cell.STATES)),
-        dtype=dtype,
-        save=list(save),
-    )
+        tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
+        dt=dt if isinstance(dt, str) else float(dt), levels=levels, activation_level=float(activation_level),
+        save_every=float(save_every), cell_type=np.asarray(cell_type).tolist(),
+        parameters={name: np.asarray(value).tolist() for name, value in (parameters or {}).items()},
+        initial=digest(*(initial[name] for name in cell.STATES)), dtype=dtype, save=list(save),
+    )  # fmt: skip
     count = round(duration / save_every)
     target = TrajectoryStore(store, tissue, save, count, save_every, attrs)
     if target.complete:
         return target.open()
-    coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
-
     with target:
-        sheet = Sheet(fine, initial, conductances, dtype)
-        threads = threads or len(os.sched_getaffinity(0))
-        stimuli = _stimuli(protocol, sheet, refine)
+        state = State(fine, initial, conductances, dtype)
         del initial
+        stimuli = _stimuli(protocol, state, refine)
         engine = _engine(device, levels)(
-            sheet, constants, cell_type, save_every, levels, stimuli, activation_level, threads
+            state, constants, cell_type, save_every, levels, stimuli, activation_level, threads or processors()
         )
-        done = target.resume(sheet)
-        if done < 0:
-            first = np.stack([sheet[name] for name in FRAME_VARIABLES])
-            target.append(first[coarse][None], np.zeros((0, 2)))
-            done = 0
-        # Fixed by the size of the sheet, so that a resumed run adds the same numbers.
-        call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * sheet.cells), 1, _CALL))
-        # In a notebook tqdm itself does not obey TQDM_DISABLE.
-        quiet = not progress or os.environ.get("TQDM_DISABLE") or (count - done) * save_every * sheet.blocks < 20_000
-        with tqdm(total=count, initial=done, unit="ms", desc="simulate", disable=bool(quiet)) as bar:
-            while done < count:
-                frames, activations = engine.run(done, min(call, count - done))
-                _assert_finite(frames, done, save_every, dt)
-                target.append(frames[coarse], fine.coarse_nodes(activations, tissue, refine))
-                done += len(frames)
-                bar.update(len(frames))
-                if target.due(done, len(frames)):
-                    target.checkpoint(done, sheet)
-        final = np.empty((len(cell.STATES), *tissue.shape))
-        for k, name in enumerate(cell.STATES):
-            final[k] = sheet[name][coarse]
-        return target.finish(final, cell.STATES)
+        return _run(engine, target, tissue, refine, count, dt, progress)
+
+
+def _run(engine, target, tissue, refine, count, dt, progress):
+    """Step the engine through ``count`` frames, from the last checkpoint of the target on."""
+    state, save_every = engine.state, engine.save_every
+    coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
+    done = target.resume(state)
+    if done < 0:
+        first = np.stack([state[name] for name in FRAME_VARIABLES])
+        target.append(first[coarse][None], np.zeros((0, 2)))
+        done = 0
+    # Fixed by the size of the state, so that a resumed run adds the same numbers.
+    call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * state.cells), 1, _CALL))
+    long = (count - done) * save_every * state.blocks >= 20_000
+    with bar(count, "simulate", "ms", progress and long, initial=done) as steps:
+        while done < count:
+            frames, activations = engine.run(done, min(call, count - done))
+            _assert_finite(frames, done, save_every, dt)
+            target.append(frames[coarse], state.tissue.coarse_nodes(activations, tissue, refine))
+            done += len(frames)
+            steps.update(len(frames))
+            if target.due(done, len(frames)):
+                target.checkpoint(done, state)
+    final = np.empty((len(cell.STATES), *tissue.shape))
+    for k, name in enumerate(cell.STATES):
+        final[k] = state[name][coarse]
+    return target.finish(final, cell.STATES)
 
 
 def final_state(trajectory):
     """The full state at the end of a run, to start another from.
 
-    Parameters
-    ----------
-    trajectory : xr.Dataset
-        As :func:`simulate` returned it, with its last frame.
-
-    Returns
-    -------
-    xr.Dataset
-        The 19 state variables on the grid.
-
-    Raises
-    ------
-    ValueError
-        If the trajectory does not carry the state of its own last frame.
+    A ValueError if the trajectory does not carry it: it must be what :func:`simulate` returned, with its last frame.
 
     Examples
     --------
     >>> cell = cep.Tissue((1, 1))
     >>> run = cep.simulate(cell, cep.Protocol(), duration=5.0, progress=False)
-    >>> state = cep.final_state(run)
-    >>> len(state.data_vars), round(state.Nai.item(), 1)
-    (19, 8.6)
-    >>> again = cep.simulate(cell, cep.Protocol(), duration=5.0, initial=state, progress=False)
+    >>> again = cep.simulate(cell, cep.Protocol(), duration=5.0, initial=cep.final_state(run), progress=False)
     >>> again.Vm[0].item() == run.Vm[-1].item()
     True
     """
     end = trajectory.attrs.get("final_time")
     if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:
-        raise ValueError(
-            "trajectory carries no full state of its last frame; hand over what simulate() returned, not a part of it"
-        )
+        hint = "hand over what simulate() returned, not a part of it"
+        raise ValueError(f"trajectory carries no full state of its last frame; {hint}")
     return trajectory["final_state"].reset_coords(drop=True).to_dataset(dim="state")
-
-
-# ---- checks and preparation ---------------------------------------------------------------------
 
 
 def _multiple(whole, part):
@@ -378,9 +185,8 @@ def _multiple(whole, part):
 
 def _time_step(tissue, duration, dt, save_every):
     """Macro step [ms], the numbers of parts it may be cut into, and the limits between them."""
-    for name, value in (("duration", duration), ("save_every", save_every)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value!r} must be positive [ms]")
+    number("duration", duration, "ms", positive=True)
+    number("save_every", save_every, "ms", positive=True)
     if not _multiple(duration, save_every):
         raise ValueError(f"duration={duration!r} must be a multiple of save_every={save_every!r}")
     largest = min(tissue.max_dt, 1.0)
@@ -391,12 +197,9 @@ def _time_step(tissue, duration, dt, save_every):
         least = int(np.ceil(macro / largest - 1e-9))
         parts = sorted({max(n, least) for n in ADAPTIVE_PARTS})
         return float(macro), parts, list(ADAPTIVE_LIMITS[len(ADAPTIVE_PARTS) - len(parts) :])
-    if not (np.isfinite(dt) and dt > 0):
-        raise ValueError(f"dt={dt!r} must be positive [ms]")
-    if dt > largest * (1 + 1e-9):
-        raise ValueError(
-            f"dt={dt!r} is over the stability bound of this tissue; the largest step that works is {largest:.4g} ms"
-        )
+    if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
+        bound = f"the largest step that works is {largest:.4g} ms"
+        raise ValueError(f"dt={dt!r} is over the stability bound of this tissue; {bound}")
     steps = _multiple(save_every, dt)
     if not steps:
         raise ValueError(f"save_every={save_every!r} must be a multiple of dt={dt!r}")
@@ -404,19 +207,14 @@ def _time_step(tissue, duration, dt, save_every):
 
 
 def _check(tissue, protocol, dtype, save, refine):
+    """What can be said before anything is computed."""
     if refine != int(refine) or refine < 1:
         raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
-    unknown = [name for name in save if name not in FRAME_VARIABLES]
-    if unknown or not save:
+    if not save or not set(save) <= set(FRAME_VARIABLES):
         raise ValueError(f"save={save!r} must name some of {FRAME_VARIABLES}")
-    for stimulus in protocol.stimuli:
-        if stimulus.region.shape != tissue.shape:
-            raise ValueError(
-                f"protocol: a region has shape {stimulus.region.shape}, the tissue has "
-                f"{tissue.shape}; make the region with this tissue"
-            )
+    protocol.check(tissue.shape)
 
 
 def _initial(initial, tissue, fine):
@@ -425,45 +223,42 @@ def _initial(initial, tissue, fine):
     missing = [name for name in cell.STATES if name not in state]
     if missing:
         raise ValueError(f"initial: {', '.join(missing)} missing; all of {cell.STATES} are needed")
-    values = {name: np.asarray(state[name], float) for name in cell.STATES}
+    values = {name: number(f"initial[{name!r}]", np.asarray(state[name], float)) for name in cell.STATES}
     for name, value in values.items():
         if value.ndim and value.shape != tissue.shape:
             raise ValueError(f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}")
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"initial[{name!r}] holds a value that is not finite")
         # A number stays a number: 19 fields of them would double the memory of a large tissue.
         values[name] = fine.interpolate(value, tissue) if value.ndim else np.broadcast_to(value, fine.shape)
     return values
 
 
-def _stimuli(protocol, sheet, refine):
-    """Stimuli as rows (begin, end, amplitude, region) and regions as masks over the cells."""
+def _stimuli(protocol, state, refine):
+    """Stimuli as the kernel takes them, with regions as masks over the cells."""
     regions, index = protocol.regions()
-    masks = np.zeros((max(1, len(regions)), sheet.cells), sheet.V.dtype)
+    masks = np.zeros((max(1, len(regions)), state.cells), state.V.dtype)
     for k, region in enumerate(regions):
         # The charge is that of the coarse nodes' volumes, whatever the grid.
-        masks[k, : sheet.n] = sheet.tissue.share(region.values, refine).reshape(-1)
+        masks[k, : state.n] = state.tissue.share(region.values, refine).reshape(-1)
     rows = [(s.start, s.start + s.duration, s.amplitude, k) for s, k in zip(protocol.stimuli, index, strict=True)]
-    return np.array(rows, float).reshape(-1, 4), masks
+    return kernel.Stimuli(np.array(rows, float).reshape(-1, 4), masks)
 
 
 def _assert_finite(frames, done, save_every, dt):
+    """A FloatingPointError that says when and where, if the solution has diverged."""
     Vm = frames[:, 0]
-    bad = ~(np.isfinite(frames).all(axis=1) & (np.abs(Vm) < 200))
+    bad = ~(np.isfinite(frames).all(axis=1) & (np.abs(Vm) < TABLE["Vm"].high))
     if bad.any():
         frame, *node = (int(k) for k in np.argwhere(bad)[0])
+        when, where = f"{(done + frame + 1) * save_every:g} ms", f"{tuple(node)} (Vm = {Vm[(frame, *node)]:g} mV)"
         raise FloatingPointError(
-            f"the solution diverged before t = {(done + frame + 1) * save_every:g} ms at node "
-            f"{tuple(node)} (Vm = {Vm[(frame, *node)]:g} mV): dt={dt!r} is likely too large for the "
-            f"upstroke, or a parameter or the stimulus is far out of range"
+            f"the solution diverged before t = {when} at node {where}: dt={dt!r} is likely too large for the upstroke, "
+            "or a parameter or the stimulus is far out of range"
         )
 
 
 @functools.cache
 def _versions():
     """Of what a trajectory depends on.  Reading them takes 2 ms, which a beat of 100 ms would notice."""
-    from importlib.metadata import PackageNotFoundError, version
-
     versions = {"python": python_version()}
     for package in ("cepkit", "numpy", "numba", "zarr", "xarray"):
         try:

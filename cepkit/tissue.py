@@ -6,14 +6,13 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-_AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
+from cepkit.fields import SPACE, number
 
 
 def _per_axis(name, value, ndim):
-    values = np.broadcast_to(np.asarray(value, float), (ndim,)) if np.ndim(value) < 2 else None
-    if values is None or not np.all(np.isfinite(values)):
-        raise ValueError(f"{name}={value!r} must be a finite number, or one per axis ({ndim})")
-    return tuple(float(v) for v in values)
+    if np.ndim(value) > 1 or np.size(value) not in (1, ndim):
+        raise ValueError(f"{name}={value!r} must be a number, or one per axis ({ndim})")
+    return tuple(np.broadcast_to(np.asarray(number(name, value), float), (ndim,)).tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,46 +21,35 @@ class Tissue:
 
     Nodes stand on the edges of the domain, so ``n`` nodes span ``(n - 1) * spacing`` mm.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Nodes along (x,), (y, x) or (z, y, x). ``(1, 1)`` is a single cell.
-    spacing : float or one per axis
-        Distance between nodes [mm].
-    diffusivity : float, one per axis, or array of ``shape``
-        D = conductivity / (chi Cm) [mm2/ms].  An array gives every node its own isotropic value;
-        0 is a scar that conducts nothing.
-
     Examples
     --------
     >>> Tissue(shape=(24, 24), spacing=10 / 23, diffusivity=0.125).extent
     (10.0, 10.0)
     """
 
-    shape: tuple
-    spacing: float = 0.25
+    shape: tuple  # nodes along (x,), (y, x) or (z, y, x); (1, 1) is a single cell
+    spacing: float = 0.25  # distance between nodes, one number or one per axis [mm]
+    #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, or an array of ``shape`` that gives every node
+    #: its own isotropic value; 0 is a scar that conducts nothing.
     diffusivity: float = 0.125
 
     def __post_init__(self):
         shape = tuple(np.atleast_1d(self.shape).tolist())
-        if len(shape) not in _AXES or any(not isinstance(n, int) or n < 1 for n in shape):
+        if not 1 <= len(shape) <= len(SPACE) or any(not isinstance(n, int) or n < 1 for n in shape):
             raise ValueError(f"shape={self.shape!r} must be one to three whole numbers of at least 1")
-        spacing = _per_axis("spacing", self.spacing, len(shape))
-        if min(spacing) <= 0:
-            raise ValueError(f"spacing={self.spacing!r} must be positive [mm]")
+        spacing = number("spacing", _per_axis("spacing", self.spacing, len(shape)), "mm", positive=True)
         if np.shape(self.diffusivity) == shape and shape != (len(shape),):
-            diffusivity = np.asarray(self.diffusivity, float).copy()
+            diffusivity = number("diffusivity", np.array(self.diffusivity, float))
         else:
             diffusivity = _per_axis("diffusivity", self.diffusivity, len(shape))
-        if not np.all(np.isfinite(diffusivity)) or np.min(diffusivity) < 0:
-            raise ValueError("diffusivity must be finite and not negative [mm2/ms]")
-        for name, value in (("shape", shape), ("spacing", spacing), ("diffusivity", diffusivity)):
-            object.__setattr__(self, name, value)
+        if np.min(diffusivity) < 0:
+            raise ValueError(f"diffusivity={self.diffusivity!r} must not be negative [mm2/ms]")
+        self.__dict__.update(shape=shape, spacing=spacing, diffusivity=diffusivity)
 
     @property
     def dims(self):
         """Names of the axes, in the order of ``shape``."""
-        return _AXES[len(self.shape)]
+        return SPACE[-len(self.shape) :]
 
     @property
     def size(self):
@@ -86,24 +74,16 @@ class Tissue:
         """How strongly each node pulls on the next: the discrete diffusion operator.
 
         The divergence of the flux at node ``i`` is the sum over axes of
-        ``ahead[i] (V[i + 1] - V[i]) + behind[i] (V[i - 1] - V[i])``.  This is the vertex-centred
-        finite volume scheme: fluxes through faces half way between nodes (with the harmonic mean
-        of D), divided by the node's volume, which is half a cell on an edge.  Nothing flows out,
-        and what one node loses its neighbour gains.
-
-        Returns
-        -------
-        ahead, behind : array, shape ``(axes, *shape)``
-            [1/ms]; zero where there is no neighbour.
+        ``ahead[i] (V[i + 1] - V[i]) + behind[i] (V[i - 1] - V[i])``, with weights [1/ms] of shape ``(axes, *shape)``
+        that are zero where there is no neighbour.  This is the vertex-centred finite volume scheme: fluxes through
+        faces half way between nodes (with the harmonic mean of D), divided by the node's volume, which is half a cell
+        on an edge.  Nothing flows out, and what one node loses its neighbour gains.
         """
         ahead = np.zeros((len(self.shape), *self.shape))
         behind = np.zeros_like(ahead)
         for axis, (n, h) in enumerate(zip(self.shape, self.spacing, strict=True)):
-            if n == 1:
-                continue
-            uniform = isinstance(self.diffusivity, tuple)
-            D = np.full(self.shape, self.diffusivity[axis]) if uniform else self.diffusivity
-            D = np.moveaxis(D, axis, -1)
+            D = self.diffusivity
+            D = np.moveaxis(np.full(self.shape, D[axis]) if isinstance(D, tuple) else D, axis, -1)
             total = D[..., :-1] + D[..., 1:]
             face = 2 * np.divide(D[..., :-1] * D[..., 1:], total, out=0 * total, where=total > 0)
             volume = np.full(n, h)
@@ -141,21 +121,17 @@ class Tissue:
     def share(self, region, factor):
         """How much of each node's volume a region of a grid ``factor`` times as coarse covers.
 
-        A coarse node stands for the volume around it; a fine node half way between two coarse ones
-        (there is one if ``factor`` is even) lies half in either.
+        A coarse node stands for the volume around it; a fine node half way between two coarse ones lies half in either.
         """
         share = np.asarray(region, float)
         for axis, n in enumerate(self.shape):
-            if n > 1 and factor > 1:
-                k = np.arange(n)
-                up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor
-                share = (share.take(up, axis) + share.take(down, axis)) / 2
+            k = np.arange(n)
+            up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor
+            share = (share.take(up, axis) + share.take(down, axis)) / 2
         return share
 
     def coarse_nodes(self, activations, coarse, factor):
         """Of (time, node) pairs on this grid, those at the nodes of ``coarse``, renumbered."""
-        if factor == 1 or not len(activations):
-            return activations
         index = np.array(np.unravel_index(activations[:, 1].astype(int), self.shape))
         keep = (index % factor == 0).all(axis=0)
         node = np.ravel_multi_index(tuple(index[:, keep] // factor), coarse.shape)
@@ -163,9 +139,5 @@ class Tissue:
 
     def describe(self):
         """The tissue as plain data, for provenance."""
-        D = self.diffusivity
-        return {
-            "shape": list(self.shape),
-            "spacing": list(self.spacing),
-            "diffusivity": list(D) if isinstance(D, tuple) else D.tolist(),
-        }
+        D = np.asarray(self.diffusivity).tolist()
+        return {"shape": list(self.shape), "spacing": list(self.spacing), "diffusivity": D}

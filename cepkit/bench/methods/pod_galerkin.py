@@ -13,7 +13,7 @@ import torch
 
 from cepkit import cell, kernel
 from cepkit.dataset import VARIABLES
-from cepkit.solver import Sheet
+from cepkit.engine import State
 from cepkit.tissue import Tissue
 from cepkit.surrogates.base import Surrogate, surrogate
 
@@ -136,7 +136,7 @@ def diffusion_matrix(tissue):
     return L
 
 
-@kernel._jit
+@kernel.jit
 def _free_run(
     V, new, gates, conc, kind, W, g, c, root_Ko, table, rectify, dt, substeps,
     given_a, given_calcium, stimulus, pushed, linear, constant, back, mean, basis, made_a, made_calcium,
@@ -172,12 +172,12 @@ def _free_run(
         for _ in range(substeps):
             for b in range(conc.shape[0]):
                 first = b * BLOCK
-                kernel._reversals(conc[b], W, c)
-                kernel._look_up(V, first, gates[b], kind, first, W, table, rectify)
+                kernel.reversals(conc[b], W, c)
+                kernel.look_up(V, first, gates[b], kind, first, W, table, rectify)
                 for i in range(BLOCK):  # potassium carries the stimulus; the potential gets it by way of ``pushed``
-                    W[kernel._STIM * BLOCK + i] = stimulus[frame, first + i]
-                    W[kernel._LAP * BLOCK + i] = stimulus[frame, first + i]
-                kernel._advance(V, new, first, conc[b], W, g, c, root_Ko, dt)
+                    W[kernel.STIM * BLOCK + i] = stimulus[frame, first + i]
+                    W[kernel.LAP * BLOCK + i] = stimulus[frame, first + i]
+                kernel.react(V, new, first, conc[b], W, g, c, root_Ko, dt)
             a += dt * (np.dot(linear, a) + constant - pushed[frame]) + np.dot(back, new - V)
             V[:] = mean + np.dot(basis, a)
         if frame >= given - 1:
@@ -269,7 +269,7 @@ class PODGalerkin(Surrogate):
         n, s = len(self.points), self.settings
         substeps = round(self.interval / s.dt)
         conductances, constants = cell.parameters()
-        sheet = Sheet(Tissue((n,)), cell.INITIAL_STATE, conductances, "float64")
+        sheet = State(Tissue((n,)), cell.INITIAL_STATE, conductances, "float64")
         fill = np.minimum(np.arange(sheet.cells), n - 1)  # the last block is filled up with copies of the last cell
         at = self.points[fill]
         back = np.zeros((len(self.back), sheet.cells))
