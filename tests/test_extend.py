@@ -111,7 +111,6 @@ def test_a_model_that_fails_is_a_failure(outside, monkeypatch, capsys, model):
         (["--model", "nobody"], "nobody.*is no surrogate"),
         (["--seeds", "-1"], "seeds=-1 must be 1 or more"),
         (["--track", "nowhere"], "nowhere.*is not known"),
-        (["--metric", "nothing", "--model", "persistence"], "nothing.*is no metric"),
     ],
 )
 def test_a_wrong_option_is_answered_in_one_line(outside, monkeypatch, options, words):

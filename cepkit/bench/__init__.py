@@ -2,10 +2,11 @@
 
 from cepkit.bench import methods, protocols, textbook, tracks  # noqa: I001  (many names a line)
 from cepkit.bench.scorecard import (
-    COLUMNS, cost, entrant, evaluate, failed, fit, kept_scorecard, pivot, record, scaling, scorecard, showcase, stale,
+    COLUMNS, cost, entrant, evaluate, failed, fit, kept_scorecard, record, scaling, scorecard, showcase, stale,
     statistics,
 )  # fmt: skip
 from cepkit.bench.tracks import TRACKS, Track, make_track
+from cepkit.figures import pivot
 
 __all__ = [
     "COLUMNS", "TRACKS", "Track", "cost", "entrant", "evaluate", "failed", "fit", "kept_scorecard", "make_track",

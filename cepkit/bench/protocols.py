@@ -114,12 +114,10 @@ def held_out(tissue, s, rng):
     words = "500 ms from the corner with one premature stimulus after 300 to 480 ms"
     tests["s1s2"] = words, list(zip(calm, early, strict=True))
     late = [skipping(500.0, length, here, int(first / 500) + 1 + k % 2) for k in range(n)]
-    words = "500 ms from the corner with one stimulus left out"
-    tests["skipped"] = words, list(zip(calm, late, strict=True))
+    tests["skipped"] = "500 ms from the corner with one stimulus left out", list(zip(calm, late, strict=True))
     if tissue.size > 1:
         centre = [square(tissue, last // 2, last // 2)]
-        words = "500 ms from the middle of the sheet, where training never stimulates"
-        tests["site"] = words, settled(500.0, centre)
+        tests["site"] = "500 ms from the middle of the sheet, where training never stimulates", settled(500.0, centre)
         both = [(drawn(s.prelude), rhythm(500.0, length, pair)) for pair in pairs]
         tests["two_sites"] = "two sites stimulated at once, every 500 ms", both
     tests["rest"] = "no stimulus at all: nothing may fire", [(drawn(s.prelude), Protocol()) for _ in range(n)]

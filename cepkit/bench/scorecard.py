@@ -1,8 +1,4 @@
-"""A fair fight: every method under one protocol.
-
-Everybody is given the same history and the same stimulus, runs free, and is judged by the same
-scores on tests that were not used to choose anything.
-"""
+"""Everybody is given the same history and stimulus, runs free, and is judged on tests that chose nothing."""
 
 import json
 import warnings
@@ -26,25 +22,16 @@ COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
 
 
 def entrant(row, track, seed=None, progress=True):
-    """The fitted model of a row: the kept one where there is one, else an earlier run, else a new training.
-
-    ``row`` is a registered name, or "package.module:Class" for a model from outside; ``seed`` another seed than the
-    configured one.
-    """
+    """The fitted model of a row, a registered name or "package.module:Class": kept, or an earlier run, or new."""
     model, held = track.untrained(row, seed), _held(row, track)
     if held and seed is None:
         return obtain(model, None, None, None, kept=held)
     if not model.trains:
         return fit(model, track, progress)
-    late = {"late": track.late.key} if track.late else {}
-    return obtain(
-        model,
-        lambda model, checkpoint: fit(model, track, progress, checkpoint),
-        recipe(model, track.data, **late),
-        _folder(track) / (row if seed is None else f"{row}-{seed}").replace(":", "."),
-        profile=track.profile,
-        track=track.name,
-    )
+    wanted = recipe(model, track.data, **({"late": track.late.key} if track.late else {}))
+    folder = _folder(track) / (row if seed is None else f"{row}-{seed}").replace(":", ".")
+    return obtain(model, lambda model, checkpoint: fit(model, track, progress, checkpoint), wanted, folder,
+                  profile=track.profile, track=track.name)  # fmt: skip
 
 
 def _held(row, track):
@@ -67,45 +54,37 @@ def fit(model, track, progress=True, checkpoint=None):
 
 
 def evaluate(model, track, tests=None, name=None, progress=True):
-    """All scores of a model, or of its trainings together, on the tests of a track.
+    """All scores of a model, or of its trainings together, on the tests of a track, as a table with COLUMNS.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns model, test, variable, metric, value, low, high; value is a median over starts (and
-        seeds), low and high the ends of its 95 % bootstrap interval.
+    The value is a median over starts (and seeds), low and high are the ends of its 95 % bootstrap interval.
     """
     models = list(model) if isinstance(model, list | tuple) else [model]
     name, std, rows = name or models[0].name, statistics(track), []
-    for which in bar(list(tests or track.tests), progress, desc=name, unit="test"):
+    for which in bar(list(tests or track.tests), desc=name, progress=progress, unit="test"):
         test = track.tests[which]
         (history, stimulus), truth = test.given(), to_tensor(test.truth())
         start_runs = np.repeat(np.arange(len(test.starts)), [len(s) for s in test.starts])
+        length = track.piece if test.steps > 2 * track.piece else test.steps
+        pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
         cases, runs, seeds = [], [], []
         for seed, one in enumerate(models):
             free = to_tensor(one.rollout(history, test.steps, stimulus=stimulus))
             for k, run in enumerate(start_runs):
-                for part in _pieces(len(truth[k]), track.piece):
+                for part in pieces:
                     cases.append(case_scores(free[k, part], truth[k, part], std, one.interval))
                     runs.append(run if len(test.starts) > 1 else part.start)
                     seeds.append(seed)
         for variable, metric in cases[0]:
             values = [case[variable, metric] for case in cases]
             rows.append((name, which, variable, metric, *interval_of(values, runs, seeds)))
-    return _table(rows)
-
-
-def _pieces(steps, length):
-    if steps <= 2 * length:
-        return [slice(0, steps)]
-    return [slice(k, k + length) for k in range(0, steps - length + 1, length)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def scaling(track):
     """Scaling by the training part of a track; one that is kept with the book needs no training data."""
     own = data_folder() / "tracks" / f"{track.name}-{track.profile}" / "scaling.json"
     for file in (own, kept(f"scorecards/{track.name}-{track.profile}-scaling.json")):
-        known = json.loads(file.read_text()) if file.exists() else {}
+        known = _content(file)
         if known.get("data") == track.data:
             return Scaling.from_dict(known["scaling"])
     found = Scaling.fit([run.isel(time=slice(None, None, track.every)) for run in track.train.runs])
@@ -122,13 +101,8 @@ def cost(model, track, beats=500, many=64):
     """Time of one beat of ``beats`` frames, for one sheet and for many at once, and what the model took to make.
 
     The history is read outside: the time of a beat is the difference between a long and a short
-    run, so that what is done once does not count; the median over pairs of runs is taken.
-
-    Returns
-    -------
-    dict
-        ``beat`` and ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once;
-        ``training`` [s]; ``weights``; ``threads``.
+    run, so that what is done once does not count; the median over pairs of runs is taken.  Returned are ``beat`` and
+    ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once; ``training`` [s]; ``weights``; ``threads``.
     """
     test = next(iter(track.tests.values()))
     history, stimulus = (x.isel(start=[0]) for x in test.given())
@@ -141,9 +115,8 @@ def cost(model, track, beats=500, many=64):
         given, field = (x.isel(start=[0] * starts).assign_coords(start=copies) for x in (history, stimulus))
         repeats = 9 if slow * starts < 200 else 3
         # In pairs, one after the other: what disturbs a machine for a while disturbs both.  The first pair warms up.
-        pairs = [
-            [clock(model, given, n, 1, field, warmups=0)["median"] for n in (short, long)] for _ in range(repeats + 1)
-        ]
+        pairs = [[clock(model, given, n, 1, field, warmups=0)["median"] for n in (short, long)]
+                 for _ in range(repeats + 1)]  # fmt: skip
         return max(float(np.median(np.diff(pairs[1:]))), 0.0) * beats / (long - short) / starts
 
     return {
@@ -156,11 +129,10 @@ def cost(model, track, beats=500, many=64):
 
 
 def scorecard(track, names=None, seeds=None, progress=True, force=False):
-    """The whole table of a track; what was scored before and has not changed is not scored again.
+    """The whole table of a track; what was scored before and has not changed is not scored again unless ``force``.
 
-    ``names`` are its rows, all registered methods by default, and ``seeds`` the trainings of each, by default the
-    track's own; ``force`` scores again.  Columns are those of :func:`evaluate`; where the track times models there are
-    rows for the cost, and a model that fails has one row whose metric says so.
+    ``names`` are its rows, all registered methods by default, ``seeds`` the trainings of each.  Where the track times
+    models there are rows for the cost; a model that fails has one row whose metric says so.
     """
     seeds = track.seeds if seeds is None else seeds
     if seeds < 1:
@@ -173,7 +145,7 @@ def scorecard(track, names=None, seeds=None, progress=True, force=False):
                 made = _scored(name, track, seeds, progress)
             except (ValueError, ArithmeticError, RuntimeError) as error:  # the others are scored all the same
                 print(f"{name}: failed: {error}")
-                tables.append(_table([(name, "all", "", f"failed: {error}", *[np.nan] * 3)]))
+                tables.append(pd.DataFrame([(name, "all", "", f"failed: {error}", *[np.nan] * 3)], columns=COLUMNS))
                 continue
             replace_file(file, made.to_csv(index=False, float_format="%.5g").encode())
         tables.append(_read(file))
@@ -188,11 +160,7 @@ def _scored(name, track, seeds, progress):
         return table
     price = cost(first, track) | {"seeds": len(models)}
     costs = [(name, "cost", "", metric, value, np.nan, np.nan) for metric, value in price.items()]
-    return pd.concat([table, _table(costs)])
-
-
-def _table(rows):
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.concat([table, pd.DataFrame(costs, columns=COLUMNS)])
 
 
 def _read(file):
@@ -203,14 +171,9 @@ def _read(file):
 def _key(name, track, seeds):
     """A digest of all that the scores of a row depend on."""
     model, held = track.untrained(name), _held(name, track)
-    what = {
-        "versions": [model.version, VERSION, solver.VERSION],
-        "configuration": model.configuration,
-        "weights": held and surrogates.read_card(kept_folder() / "models" / held)["sha256"]["weights.safetensors"],
-        "data": [track.data, track.late and track.late.key],
-        "tests": {test: track.tests[test].key for test in track.tests},
-        "seeds": seeds,
-    }
+    weights = held and surrogates.read_card(kept_folder() / "models" / held)["sha256"]["weights.safetensors"]
+    data = [track.data, track.late and track.late.key, {name: test.key for name, test in track.tests.items()}]
+    what = [model.version, model.configuration, weights, VERSION, solver.VERSION, data, seeds]
     return digest(json.dumps(what, sort_keys=True).encode())
 
 
@@ -221,40 +184,33 @@ def failed(table):
 
 
 def record(table, track, names=None):
-    """Write a scorecard below the data folder, and say where.
-
-    The whole one is ``scorecards/TRACK-PROFILE.csv``, its versions are in ``keys.json``; rows of some models alone are
-    a JSON record beside it.
-    """
+    """Write a scorecard below the data folder, the whole one with its versions, and say where."""
     folder, stem = data_folder() / "scorecards", f"{track.name}-{track.profile}"
-    if names is not None:
-        file = folder / f"{stem}-{'-'.join(names).replace(':', '.')}.json"
-        rows = json.loads(table.to_json(orient="records"))
-        replace_file(file, _json({"track": track.name, "profile": track.profile, "rows": rows}))
-        return file
-    models = [track.untrained(row) for row in table.model.unique() if row not in failed(table)]
-    versions = {model.name: model.version for model in models}
-    key = {"scores": VERSION, "solver": solver.VERSION, "data": track.data, "models": versions}
-    replace_file(folder / f"{stem}.csv", table.to_csv(index=False, float_format="%.5g").encode())
-    replace_file(folder / "keys.json", _json(_keys(folder) | {stem: key}))
-    return folder / f"{stem}.csv"
+    if names is None:
+        file, text = folder / f"{stem}.csv", table.to_csv(index=False, float_format="%.5g")
+        models = [track.untrained(row) for row in table.model.unique() if row not in failed(table)]
+        key = {"scores": VERSION, "solver": solver.VERSION, "data": track.data}
+        key["models"] = {model.name: model.version for model in models}
+        keys = _content(folder / "keys.json") | {stem: key}
+        replace_file(folder / "keys.json", json.dumps(keys, indent=1).encode())
+    else:
+        file, rows = folder / f"{stem}-{'-'.join(names)}.json".replace(":", "."), table.to_json(orient="records")
+        text = json.dumps({"track": track.name, "profile": track.profile, "rows": json.loads(rows)}, indent=1)
+    replace_file(file, text.encode())
+    return file
 
 
-def _json(content):
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _keys(folder):
-    return json.loads((folder / "keys.json").read_text()) if (folder / "keys.json").exists() else {}
+def _content(file):
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def stale(track="paced", profile="laptop"):
     """Rows of the kept scorecard that were made by another version of their method, or of scores, solver or data."""
     file, card = kept(f"scorecards/{track}-{profile}.csv"), kept(f"cards/{track}-{profile}.json")
-    key, rows = _keys(file.parent).get(file.stem, {}), list(_read(file).model.unique())
+    key = _content(file.with_name("keys.json")).get(file.stem, {})
+    rows, data = list(_read(file).model.unique()), _content(card)
     today = {"scores": VERSION, "solver": solver.VERSION}
-    if card.exists():
-        data = json.loads(card.read_text())
+    if data:
         today["data"] = data.get("made by") or data.get("data_hash")
     if any(key.get(name) != value for name, value in today.items()):
         return rows
@@ -273,17 +229,8 @@ def kept_scorecard(track="paced", profile="laptop"):
     return _read(file)
 
 
-def pivot(table, metric="z_mse", variable="Vm"):
-    """One metric of a scorecard as models by tests, both in the order of the scorecard."""
-    part = table[(table.metric == metric) & (table.variable == variable) & ~table.test.isin(["cost", "all"])]
-    return part.pivot(index="model", columns="test", values="value").loc[part.model.unique(), part.test.unique()]
-
-
 def showcase(track, names, test="cl500", starts=2):
-    """Truth and forecasts (dict of name to xr.Dataset) from the same ``starts`` starts of one test, to look at.
-
-    They are the first start of each run, then the others.
-    """
+    """Truth and forecasts by name, from some starts of one test: the first of each run, then the others."""
     test = track.tests[test]
     history, stimulus = test.given()
     each = [sum(len(s) for s in test.starts[:k]) for k in range(len(test.starts))]

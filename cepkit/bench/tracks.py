@@ -1,7 +1,4 @@
-"""The tracks of the benchmark: which data a model learns from, by which it is judged, and under which rules.
-
-Everything is drawn from seeds and simulated on demand; a track is remade bit for bit.
-"""
+"""The tracks of the benchmark, drawn from seeds: what a model learns from, is judged by, and under which rules."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -74,9 +71,8 @@ WITHOUT_LATE = {"paced": {"without": ("load",)}}
 class Part:
     """Some runs under their protocols, simulated when they are first asked for.
 
-    A run may have a past, minutes of pacing before its prelude.  They are simulated as one cell, whose state all nodes
-    then begin the prelude with: what changes over minutes are the concentrations, and those hardly depend on where the
-    wave comes from.
+    A past, minutes of pacing before the prelude, is simulated as one cell, whose state all nodes then begin with: what
+    changes over minutes are the concentrations, and those hardly depend on where the wave comes from.
     """
 
     tissue: Tissue
@@ -121,14 +117,13 @@ class Part:
 
         def state(k):
             protocol, duration = self.past[k]
-            store = self.folder / f"{self.key}-pasts" / f"run-{k:04d}"
             run = simulate(cell, protocol, duration, save_every=duration, save=("Vm",), progress=False, threads=1,
-                           store=store)  # fmt: skip
+                           store=self.folder / f"{self.key}-pasts" / f"run-{k:04d}")  # fmt: skip
             return {name: value.item() for name, value in final_state(run).data_vars.items()}
 
-        count = len(self.past)
         with ThreadPoolExecutor(processors()) as pool:
-            return list(bar(pool.map(state, range(count)), self.progress, total=count, desc="minutes of pacing"))
+            states, count = pool.map(state, range(len(self.past))), len(self.past)
+            return list(bar(states, desc="minutes of pacing", unit="run", progress=self.progress, total=count))
 
     @property
     def earlier(self):
@@ -276,8 +271,7 @@ class Track:
 def fixed(profile, progress=True):
     """The paper's own data, split in time."""
     size = get_profile(profile)
-    golden = golden_standard(profile, progress)
-    tissue = Tissue(**SHEET)
+    golden, tissue = golden_standard(profile, progress), Tissue(**SHEET)
     protocol = pacing.periodic(CYCLE_LENGTH, size.beats, region.corner(tissue))
     train, test = split(golden, size.fraction)
     starts = draw_starts(test, size.starts, size.warmup, size.steps, size.seed)
@@ -291,8 +285,7 @@ def fixed(profile, progress=True):
         "data_hash": golden.attrs["data_hash"],
     }
     parts = (Recorded([run], [protocol]) for run in (train, validation))
-    own = {"lstm": "lstm", "neural_ode": "neural_ode"}
-    return Track("fixed", profile, *parts, {"beat": cases}, tissue, card, kept=own)
+    return Track("fixed", profile, *parts, {"beat": cases}, tissue, card, kept={m: m for m in ("lstm", "neural_ode")})
 
 
 def irregular(name, shape, profile, progress=True, seeds=(), **rules):
@@ -323,17 +316,12 @@ def irregular(name, shape, profile, progress=True, seeds=(), **rules):
     changes = {} if profile == "smoke" else WINDOWS
     if tissue.size == 1:  # four numbers a frame have no components
         changes = {method: changes.get(method, {}) | {"components": None} for method in WINDOWS}
-    return Track(name, profile, train, validation, tests, tissue, _card(s, train), late, stand_ins=STAND_INS, every=5,
-                 changes=changes, seeds=dict(seeds).get(profile, 1), **rules)  # fmt: skip
-
-
-def _card(s, train):
-    return {
+    card = {
         "what": f"{s.train} runs of {s.train_ms / 1000:g} s, each after {s.prelude / 1000:g} s of irregular pacing "
         "that are not kept",
         "stimuli": "intervals of 300 to 1000 ms that wander (seven in ten near the one before) or jump, one in twenty "
-        "1500 to 2500 ms; squares of 5 x 5 nodes, a quarter of "
-        "them corners; one in ten double; one run in ten rests in its second half",
+        "1500 to 2500 ms; squares of 5 x 5 nodes, a quarter of them corners; one in ten double; one run in ten rests "
+        "in its second half",
         "late": f"for those who can use them: {s.late} runs after {s.minutes[0]:g} to {s.minutes[1]:g} minutes of "
         "such pacing (as one cell, but for the last seconds), one in four of them in a rest of up to a minute",
         "never seen": "a steady rhythm; a stimulus around the middle of the sheet; a pause over 2.5 s but for the "
@@ -341,6 +329,8 @@ def _card(s, train):
         "variables": list(VARIABLES),
         "made by": train.key,
     }
+    return Track(name, profile, train, validation, tests, tissue, card, late, stand_ins=STAND_INS, every=5,
+                 changes=changes, seeds=dict(seeds).get(profile, 1), **rules)  # fmt: skip
 
 
 #: Name -> what makes the track of a profile, silently or not.  One of your own is one more line.
