@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from cepkit import bench
-from cepkit.bench import tracks
-from cepkit.store import replace_file
+from cepkit.bench import protocols, tracks
 from cepkit.bench.methods.paced import Paced
+from cepkit.store import replace_file
 
 VARIANTS = {
     "as it is": {},
@@ -36,7 +36,7 @@ def jumping(track):
     for k in range(size.train):
         durations = size.prelude, size.train_ms / (2 if k % 10 == 9 else 1)
         seeds = rng.integers(1 << 30, size=2)
-        pairs.append([tracks.random_pacing(track.tissue, ms, int(seed), wander=0.0)
+        pairs.append([protocols.random_pacing(track.tissue, ms, int(seed), wander=0.0)
                       for ms, seed in zip(durations, seeds, strict=True)])  # fmt: skip
     return dataclasses.replace(track, train=dataclasses.replace(track.train, pairs=pairs, kind="train-jumping"))
 
@@ -61,7 +61,7 @@ record = {
     "what": f"medians over starts, one seed each, {UPDATES} updates",
     "rows": rows,
     "settings": VARIANTS,
-    "data": [track.train.path.name, track.late.path.name],
+    "data": [track.train.key, track.late.key],
     "version": Paced.version,
     "versions": {p: version(p) for p in ("cepkit", "numpy", "torch")},
 }

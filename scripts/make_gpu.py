@@ -20,12 +20,12 @@ import torch
 from numba import cuda
 
 import cepkit as cep
-from cepkit import bench
-from cepkit import forecast, surrogates
-from cepkit.dataset import VARIABLES, Windows, to_tensor
+from cepkit import bench, forecast, surrogates
+from cepkit.dataset import Windows, to_tensor
+from cepkit.fields import VARIABLES
 from cepkit.solver import VERSION
 from cepkit.store import replace_file
-from cepkit.training import offline_training
+from cepkit.training import Devices, Shuffled, tune
 
 FOLDER = Path(__file__).parents[1] / "data" / "gpu"
 
@@ -98,9 +98,10 @@ def fitting(model, runs, minutes):
     size = 4 * np.prod([runs[0].sizes[d] for d in ("y", "x")])
     network = model.build(int(size)).to(model.device)
     X = torch.randn(s.training.window + 16 * 40, int(size), device=model.device)
-    windows = Windows([X], s.training.window, 1)
-    times = [e["seconds"] for e in offline_training(network, windows, model.loss, epochs=2, batch=16, progress=False)]
-    each = times[1] / 40  # the first epoch warms up
+    batches = Shuffled(Windows([X], s.training.window, 1), 16)
+    history = tune(network, batches, model.loss, epochs=2, updates=batches.updates, learning_rate=1e-3, progress=False,
+                   on=Devices(model.device))  # fmt: skip
+    each = history[1]["seconds"] / batches.updates  # the first epoch warms up
     updates = s.training.epochs * sum(len(r.time) for r in runs) / s.training.batch
     stride = max(1, int(np.ceil(updates * each / (60 * minutes))))
     return type(model)(dataclasses.replace(s, training=dataclasses.replace(s.training, stride=stride))), each

@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 
 import cepkit as cep
-from cepkit import bench
-from cepkit.bench import tracks
-from cepkit import events
-from cepkit.dataset import VARIABLES, to_tensor
+from cepkit import bench, events
+from cepkit.bench import protocols
+from cepkit.bench.methods.event_sheet import Sheet
+from cepkit.dataset import to_tensor
+from cepkit.fields import VARIABLES
 from cepkit.solver import VERSION
 from cepkit.store import replace_file
-from cepkit.bench.methods.paced import Sheet
 
 MINUTES, GIVEN, SEED = 12, 1000, 109
 track = bench.make_track("paced", "laptop")
 model = bench.entrant("paced", track)
-protocol = tracks.random_pacing(track.tissue, MINUTES * 60_000, SEED)
+protocol = protocols.random_pacing(track.tissue, MINUTES * 60_000, SEED)
 times = np.unique([s.start for s in protocol.stimuli])
 print(f"{len(times)} beats")
 

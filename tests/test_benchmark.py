@@ -2,19 +2,20 @@
 
 import dataclasses
 import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
 import cepkit as cep
-from cepkit import bench
-from cepkit import events
+from cepkit import bench, events
 from cepkit import scores as judge
-from cepkit.dataset import to_tensor
-from cepkit.surrogates import Surrogate
+from cepkit.bench.methods.paced import Paced
 from cepkit.bench.methods.replay import onsets
 from cepkit.bench.methods.solver_coarse import protocol_of
+from cepkit.dataset import to_tensor
+from cepkit.surrogates import Surrogate
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_a_model_that_reads_the_stimulus_must_get_it(track):
     with pytest.raises(ValueError, match="stimulus covers"):
         model.rollout(history, 50, stimulus=stimulus.isel(time=slice(0, 120)))
     with pytest.raises(ValueError, match="stimulus is missing"):
-        cep.surrogates.NearestBeat().fit(track.train.runs)
+        cep.surrogates.make("nearest_beat").fit(track.train.runs)
 
 
 def test_protocols_keep_their_promises():
@@ -175,7 +176,7 @@ def test_runs_that_begin_late_have_a_past(track):
     (past, duration), (prelude, _) = late.past[0], late.pairs[0]
     cell = cep.Tissue((1, 1), track.tissue.spacing, track.tissue.diffusivity)
     run = cep.simulate(cell, past, duration, dt=0.01, progress=False)
-    (state,) = late._begin()  # with adaptive steps
+    (state,) = late.begin()  # with adaptive steps
     for name, value in cep.final_state(run).data_vars.items():
         assert state[name] == pytest.approx(value.item(), rel=1e-2, abs=1e-3), name
     end = -track.late.prelude
@@ -189,9 +190,10 @@ def test_without_late_runs_there_is_no_load(track):
     """Runs of seconds teach a load nothing but how long they have run, and a test at another hour would be lost."""
     early = dataclasses.replace(track, late=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.surrogates.Paced, "load", lambda path: pytest.fail("an older training was taken"))
-        patch.setattr(benchmark, "fit", lambda model, *_: model)
-        patch.setattr(bench.surrogates.Paced, "save", lambda *_: None)
+        patch.setattr(Paced, "load", lambda path: pytest.fail("an older training was taken"))
+        patch.setattr(Paced, "fit", lambda model, *_, **__: model)
+        patch.setattr(Paced, "save", lambda *_: None)
+        patch.setattr(Paced, "summary", lambda *_: "")
         configured = [bench.entrant("paced", t, progress=False).configuration for t in (track, early)]
     assert [c["without"] for c in configured] == [(), ("load",)]
 
@@ -224,27 +226,6 @@ def test_intervals_of_the_median():
     assert (low, high) == (1, 3)
 
 
-def test_a_model_from_outside_enters(track, tmp_path, monkeypatch, capsys):
-    (tmp_path / "outside.py").write_text(
-        "from cepkit.surrogates import Surrogate\n"
-        "class Mean(Surrogate):\n"
-        "    name = 'mean'\n"
-        "    def _fit(self, pieces):\n"
-        "        from cepkit.dataset import to_tensor\n"
-        "        self.mean = to_tensor(pieces[0]).mean(0)\n"
-        "    def _rollout(self, X, start, steps):\n"
-        "        return self.mean.expand(len(X), steps, -1)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path / "data"))
-    from cepkit.__main__ import main
-
-    main(["evaluate", "--track", "cell", "--profile", "smoke", "--model", "outside:Mean"])
-    assert "outside:Mean" in capsys.readouterr().out
-    (file,) = (tmp_path / "data" / "scorecards").glob("*.json")
-    assert "z_mse" in file.read_text()
-
-
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="fixed, paced, cell"):
         bench.make_track("other")
@@ -252,6 +233,60 @@ def test_unknown_names_are_refused():
         bench.make_track("paced", "huge")
     with pytest.raises(ValueError, match="no scorecard"):
         bench.kept_scorecard("paced", "nothing")
+
+
+@pytest.mark.parametrize("name", ["fixed", "paced", "cell"])
+def test_no_kept_score_is_stale(name):
+    assert bench.stale(name) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bench.kept_scorecard(name)
+
+
+def test_a_stale_score_is_named(monkeypatch):
+    monkeypatch.setattr(cep.surrogates.registry["persistence"], "version", "another")
+    assert bench.stale("paced") == ["persistence"]
+    with pytest.warns(UserWarning, match="persistence"):
+        bench.kept_scorecard("paced")
+    monkeypatch.setattr("cepkit.solver.VERSION", "another")
+    assert len(bench.stale("paced")) == 19
+
+
+def test_a_row_is_scored_again_only_when_something_changed(monkeypatch, tmp_path):
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
+    track = bench.make_track("cell", "smoke", progress=False)
+    scored = []
+    evaluate = bench.evaluate
+    monkeypatch.setitem(bench.scorecard.__globals__, "evaluate", lambda *a, **k: scored.append(1) or evaluate(*a, **k))
+    table = bench.scorecard(track, ["persistence"], progress=False)
+    assert table.equals(bench.scorecard(track, ["persistence"], progress=False)) and len(scored) == 1
+    bench.scorecard(track, ["persistence"], progress=False, force=True)
+    assert len(scored) == 2
+    monkeypatch.setattr(cep.surrogates.registry["persistence"], "version", "another")
+    bench.scorecard(track, ["persistence"], progress=False)
+    assert len(scored) == 3
+    with pytest.raises(ValueError, match="seeds=-1"):
+        bench.scorecard(track, ["persistence"], seeds=-1)
+
+
+def test_a_whole_scorecard_is_recorded_with_its_versions(monkeypatch, tmp_path):
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
+    track = bench.make_track("cell", "smoke", progress=False)
+    table = bench.scorecard(track, ["persistence"], progress=False)
+    bench.record(table, track)
+    key = json.loads((tmp_path / "scorecards" / "keys.json").read_text())["cell-smoke"]
+    assert key["data"] == track.data and key["models"] == {"persistence": cep.surrogates.registry["persistence"].version}
+    assert bench.stale("cell", "smoke") == [] and bench.kept_scorecard("cell", "smoke").equals(table)
+
+
+def test_a_scaling_of_other_data_is_not_used(track, monkeypatch, tmp_path):
+    paced = bench.make_track("paced", "laptop")
+    kept = cep.store.kept_folder() / "scorecards" / "paced-laptop-scaling.json"
+    assert json.loads(kept.read_text())["data"] == paced.data
+    own = cep.store.data_folder() / "tracks" / "paced-smoke" / "scaling.json"
+    right = bench.scaling(track).to_dict()
+    own.write_text(json.dumps({"data": "other", "scaling": bench.scaling(paced).to_dict()}))
+    assert bench.scaling(track).to_dict() == right
 
 
 @pytest.mark.parametrize("name", ["paced", "cell"])

@@ -1,14 +1,15 @@
 """A fair fight: every method under one protocol; see :mod:`cepkit.bench.scorecard`."""
 
-from cepkit.bench import methods, textbook, tracks
+from cepkit.bench import methods, protocols, textbook, tracks  # noqa: I001  (many names a line)
 from cepkit.bench.scorecard import (
-    COLUMNS, ENTRANTS, PHYSICAL, SEEDS, cost, entrant, evaluate, fit, kept_scorecard, pivot, record, scaling,
-    scorecard, showcase, solver_curve, statistics, trainings,
+    COLUMNS, cost, entrant, evaluate, failed, fit, kept_scorecard, record, scaling, scorecard, showcase, stale,
+    statistics,
 )  # fmt: skip
-from cepkit.bench.tracks import Track, make_track
+from cepkit.bench.tracks import TRACKS, Track, make_track
+from cepkit.figures import pivot
 
 __all__ = [
-    "COLUMNS", "ENTRANTS", "PHYSICAL", "SEEDS", "Track", "cost", "entrant", "evaluate", "fit", "kept_scorecard",
-    "make_track", "methods", "pivot", "record", "scaling", "scorecard", "showcase", "solver_curve", "statistics",
-    "textbook", "tracks", "trainings",
+    "COLUMNS", "TRACKS", "Track", "cost", "entrant", "evaluate", "failed", "fit", "kept_scorecard", "make_track",
+    "methods", "pivot", "protocols", "record", "scaling", "scorecard", "showcase", "stale", "statistics", "textbook",
+    "tracks",
 ]  # fmt: skip
