@@ -29,17 +29,15 @@ V = len(VARIABLES)
 
 
 class Sheet:
-    """A sheet that is run from event to event: for each node its last activation and the course since.
+    """For each node its last activation and the course since.
 
     Parameters
     ----------
-    model : Paced
     history : array, shape (time, N, 4)
         z-scores; the last frame is time 0.
     stimulus : array, shape (time + steps, N)
     earlier : sequence of float, optional
-        When the sheet was stimulated before the history [ms from its last frame]; default: unknown,
-        as often as the training runs before they begin.
+        When the sheet was stimulated before the history [ms]; default: as often as the training runs were.
     """
 
     def __init__(self, model, history, stimulus, earlier=None):
@@ -56,7 +54,7 @@ class Sheet:
         self.seen = np.zeros(n, bool)  # whether the last activation is known and not guessed
         self.course = model.continue_from(history[-1])[0]  # (N, knots, 4), counted from ``origin``
         self.origin = np.zeros(n)
-        self.previous, self.begun = self.course.copy(), self.origin.copy()  # the course before, and its origin
+        self.previous, self.begun = self.course.copy(), np.zeros(n)  # the course before, and its origin
         self.since = np.full(n, -1e9)  # until when the course before holds
         self._read(history)
 
@@ -97,17 +95,14 @@ class Sheet:
         fired = np.flatnonzero((self.when > self.first) & (self.when < -100))
         if not len(fired):
             return np.nan
-        errors = []
-        for share in (np.arange(points) + 0.5) / points:
-            t = self.when + share * -self.when
-            seen = state_at(history, t - self.first, self.dt)
-            errors.append((read_at(self.course, t - self.when) - seen)[fired])
-        return float(np.sqrt(np.mean(np.square(errors))))
+        moments = [self.when - share * self.when for share in (np.arange(points) + 0.5) / points]
+        errors = [read_at(self.course, t - self.when) - state_at(history, t - self.first, self.dt) for t in moments]
+        return float(np.sqrt(np.mean(np.square(np.stack(errors)[:, fired]))))
 
     def _found(self, history):
         """Activations of each node in the frames of the history [ms]."""
         if self.given < 3:
-            return [[] for _ in range(history.shape[1])]
+            return np.empty((history.shape[1], 0))
         scaling = self.model.scaling
         Vm = history[..., 0] * float(scaling.std.Vm) + float(scaling.mean.Vm)
         times = find(np.ascontiguousarray(Vm, np.float64), np.zeros(Vm.shape), self.dt, 8)[..., 0]
@@ -115,31 +110,23 @@ class Sheet:
 
     def run(self, out, mean, std):
         """Write the frames that follow into ``out``, shape (steps, N, 4), in physical units."""
-        steps, done = len(out), 0
-        self.scale = mean.astype(np.float32), std.astype(np.float32)
-        stimulated = [k for k in onsets(self.stimulus[self.given - 1 :]) if k < steps]
-        for k in [*stimulated, steps]:
-            for pause in range(done + round(RENEWAL / self.dt), k, round(RENEWAL / self.dt)):
-                self._fill(out, done, pause)
-                self._renew(pause * self.dt)
-                done = pause
-            self._fill(out, done, k)
-            done = max(done, k)
+        steps, done, wait = len(out), 0, round(RENEWAL / self.dt)
+        mean, std = mean.astype(np.float32), std.astype(np.float32)
+        for k in [*(k for k in onsets(self.stimulus[self.given - 1 :]) if k < steps), steps]:
+            for end in [*range(done + wait, k, wait), k]:
+                clocks = (self.origin, self.begun, self.since)
+                draw(out[done:end], done, self.dt, *clocks, self.course, self.previous, KNOTS, LOOKUP, mean, std)
+                done = end
+                if end < k:
+                    self._renew(end * self.dt)
             if k < steps:
                 self._stimulate(k)
 
     def _renew(self, t):
         """Nodes at rest go on from the state that they are in, since a course stays at its last knot."""
-        rest = t - self.when
-        rests = rest > RENEWAL - WAVE
+        rests = t - self.when > RENEWAL - WAVE
         if rests.any():
             self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
-
-    def _fill(self, out, first, last):
-        """Write the frames after frame ``first`` up to ``last``."""
-        if last > first:
-            clocks = (self.origin, self.begun, self.since)
-            draw(out[first:last], first, self.dt, *clocks, self.course, self.previous, KNOTS, LOOKUP, *self.scale)
 
     def _stimulate(self, k):
         t = k * self.dt
@@ -151,10 +138,8 @@ class Sheet:
 
     def _state(self, t):
         """All nodes at one time, or each at its own, (N, 4)."""
-        t = np.broadcast_to(t, self.when.shape)
-        late = t >= self.since
         new, old = read_at(self.course, t - self.origin), read_at(self.previous, t - self.begun)
-        return np.where(late[:, None], new, old)
+        return np.where((t >= self.since)[:, None], new, old)
 
     def _catches(self, now, before, boxes):
         """Which of the stimulated boxes start a wave."""

@@ -1,20 +1,15 @@
 """A surrogate that answers the stimulus: when does each node fire, and what follows when it has fired?
 
-Tissue that is paced does two things.  A stimulus starts a wave, which reaches every node at some
-moment; and a node that has been reached runs through its action potential and calcium transient,
-which depend on how long it had rested and what was left in its stores.  So three small networks
-share the work:
+A stimulus starts a wave, which reaches every node at some moment; a node that has been reached runs through a course
+that depends on how long it had rested and what was left in its stores.  So small networks share the work:
 
 - *capture*: does this stimulus start a wave at all?
 - *arrival*: when does the wave reach a node?
-- *response*: the whole course of the four variables of a node after its activation, from what it
-  was just before.
+- *response*: the whole course of the four variables of a node after its activation, from what it was just before.
+- *onward*: the course of any state until the node fires again, and how long ago it fired: for nodes of whose past
+  nothing is known, and for long rests.
 
-A fourth, *onward*, continues any state of a node until it fires again, and says how long ago it
-fired: for nodes of whose past nothing is known, and for long rests.
-
-The first two see the stimulated squares, all see only what the surrogate itself has produced.  It
-is run from event to event, not from frame to frame; frames are read off the responses.
+It is run from event to event, and sees only what it has produced itself; frames are read off the courses.
 """
 
 from dataclasses import dataclass
@@ -38,7 +33,6 @@ SLACK = 0.25  # so many standard deviations beyond what was seen, features are s
 GROUPS = {
     "state": slice(0, V), "rhythm": slice(V + 1, V + 3), "load": slice(V + 3, V + 4), "wave": slice(V + 4, V + 8),
 }  # fmt: skip
-NETWORKS = ("response", "arrival", "capture", "onward")
 UNIT = ("mean", "std", "low", "high")  # of each feature, over the training data
 TENTHS = 10  # a network is trained in so many parts, each with random numbers and a checkpoint of its own
 
@@ -53,9 +47,7 @@ class Settings:
     batch: int = 512
     learning_rate: float = 3e-3  # of Adam, falling to 0 along a half cosine
     samples: int = 240_000  # most activations of single nodes that the response learns from
-    # Standard deviation of the error that is put on what a node was before its activation, in units of
-    # its spread over the training runs: in a free run the surrogate lives with its own.
-    noise: float = 0.04
+    noise: float = 0.04  # error put on the state before an activation [its spread], as a free run has its own
     without: tuple = ()  # GROUPS of features that the response does not see: what they buy is in chapter 14
     seed: int = 0
 
@@ -71,12 +63,9 @@ def network(inputs, hidden, outputs, rank=None):
 class Paced(Surrogate):
     """Capture, arrival and response.
 
-    Attributes
-    ----------
-    surprise : array, shape (start,)
-        After a rollout: how far the history lay from what the surrogate makes of it, a root mean
-        square of z-scores over the last beat; NaN where the history shows no beat.  Tissue unlike
-        that of the training data betrays itself here, before anything is forecast.
+    After a rollout ``surprise``, shape (start,), says how far the history lay from what the surrogate makes of it: a
+    root mean square of z-scores over the last beat, NaN where the history shows none.  Tissue unlike that of the
+    training data betrays itself here, before anything is forecast.
     """
 
     trains = reads_stimulus = True
@@ -102,86 +91,76 @@ class Paced(Surrogate):
         torch.manual_seed(s.seed)
         self._build()
         on = launched()
-        train = partial(self._train, learning=learning, on=on)
         self.card |= {
             "scaling": self.scaling.to_dict(),
-            "training": {
-                "response": train("response", *self._response_task(every, early.before)),
-                "arrival": train("arrival", *self._arrival_task(early), share=0.3),
-                "capture": train("capture", *self._capture_task(every), share=0.1),
-                "onward": train("onward", *self._onward_task(every), share=0.3),
-            },
+            "training": self._train_all(every, early, partial(self._train, learning, on), on),
             "trained on": {"device": str(on.device), "processes": on.world_size},
-            "examples": {
-                "responses": len(every.course), "arrivals": len(early.arrival), "stimuli": len(every.caught),
-                "states": len(every.now),
-            },
+            "examples": {"responses": len(every.course), "arrivals": len(early.arrival),
+                         "stimuli": len(every.caught), "states": len(every.now)},
         }  # fmt: skip
+        self.networks.cpu()
         self._compile()
 
-    def _train(self, name, loss, data, fixed=(), *, learning, on, share=1.0):
-        """Tune one network on random rows of ``data``; every batch needs what is ``fixed`` whole."""
-        s, net = self.settings, getattr(self, name)
+    def _train_all(self, every, early, train, on):
+        """Train the four networks, one after the other; their histories."""
+        before, place = self._scaled("before", every.before), self._scaled("place", early.place)
+        total = np.einsum("skv,sk->kv", every.course, every.weight, dtype=np.float32, casting="unsafe")
+        weight = every.weight.sum(0, dtype=np.float32)
+        self.centre = torch.from_numpy(total / np.maximum(weight, 1e-9)[:, None])
+        # In units of the training runs alone: after a long rest a store may hold a tenth, which is not how a run errs.
+        noise = torch.zeros(before.shape[1])
+        noise[:V] = torch.from_numpy(_spread("before", early.before) / self.units["before"][1])[:V]
+        noise *= self.settings.noise
+        rest_noise = torch.tensor([0.0] * (place.shape[1] - 2) + [0.1, 0.1])  # on how rested the box is
+        centre, noise, rest_noise = on.to_device([self.centre, noise, rest_noise])
+        caught = every.caught.mean().clip(0.02, 0.98)
+        # A stimulus that fails is rare: both outcomes weigh the same.
+        balance = np.where(every.caught > 0, 0.5 / caught, 0.5 / (1 - caught)).astype(np.float32)
+
+        def response(out, course, weight):
+            return _error_of_courses(out.reshape(len(out), len(KNOTS), V) + centre, course, weight)
+
+        def arrival(out, time):
+            return ((out - time) ** 2).mean()
+
+        def capture(out, caught, weight):
+            return nn.functional.binary_cross_entropy_with_logits(out[:, 0], caught, weight)
+
+        def onward(out, now, then, seen, since):
+            course = out[:, 1:].reshape(len(out), -1, V) + now[:, None]
+            wrong = torch.isfinite(since) * (out[:, 0] - torch.nan_to_num(since)) ** 2
+            return _error_of_courses(course, then, seen) + 0.1 * wrong.mean()
+
+        states = every.now, every.then, every.seen, every.since
+        return {
+            "response": train("response", response, 1.0, before, every.course, every.weight, noise=noise),
+            "arrival": train("arrival", arrival, 0.3, place, early.arrival[:, None] / 10, noise=rest_noise),
+            "capture": train("capture", capture, 0.1, self._scaled("early", every.early), every.caught, balance),
+            "onward": train("onward", onward, 0.3, self._scaled("now", every.now), *states),
+        }
+
+    def _train(self, learning, on, name, error, share, *data, noise=None):
+        """Tune one network on random rows of its inputs, with noise on them, and of what its ``error`` asks for."""
+        s = self.settings
         updates = max(1, round(share * s.updates / TENTHS))
-        data, fixed = on.to_device(list(data)), on.to_device(list(fixed))
+        data = on.to_device([torch.from_numpy(part) for part in data])
 
         def draw():
             rows = torch.randint(len(data[0]), (min(s.batch, len(data[0])),))
             return [part[rows] for part in data]
 
+        def loss(net, batch, done):
+            inputs, *wanted = batch
+            if noise is not None:
+                inputs = inputs + noise * torch.randn_like(inputs)
+            return error(net(inputs), *wanted)
+
         history = tune(
-            net, Drawn(draw, seed=1000 * s.seed + 1_000_000 * on.global_rank),
-            lambda net, batch, done: loss(net, *batch, *fixed), epochs=TENTHS, updates=updates,
-            learning_rate=s.learning_rate, schedule="cosine", progress=learning.progress, what=name, on=on,
-            checkpoint=learning.checkpoint and f"{learning.checkpoint}-{name}",
+            self.networks[name], Drawn(draw, seed=1000 * s.seed + 1_000_000 * on.global_rank), loss, epochs=TENTHS,
+            updates=updates, learning_rate=s.learning_rate, schedule="cosine", progress=learning.progress, what=name,
+            on=on, checkpoint=learning.checkpoint and f"{learning.checkpoint}-{name}",
         )  # fmt: skip
-        net.cpu()
         return [{"update": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
-
-    def _response_task(self, every, usual):
-        inputs, course, weight = self._scaled("before", every.before), every.course, every.weight
-        total = np.einsum("skv,sk->kv", course, weight, dtype=np.float32, casting="unsafe")
-        self.centre = torch.from_numpy(total / np.maximum(weight.sum(0, dtype=np.float32), 1e-9)[:, None])
-        # In units of the training runs alone: after a long rest a store may hold a tenth, which is not how a run errs.
-        noise = torch.zeros(inputs.shape[1])
-        noise[:V] = self.settings.noise * torch.from_numpy(_spread("before", usual) / self.units["before"][1])[:V]
-
-        def loss(net, inputs, course, weight, centre, noise):
-            out = net(inputs + noise * torch.randn_like(inputs)).reshape(len(inputs), len(KNOTS), V) + centre
-            return _error_of_courses(out, course, weight)
-
-        return loss, map(torch.from_numpy, (inputs, course, weight)), (self.centre, noise)
-
-    def _arrival_task(self, early):
-        inputs = torch.from_numpy(self._scaled("place", early.place))
-        noise = torch.tensor([0.0] * (inputs.shape[1] - 2) + [0.1, 0.1])  # on how rested the box is
-
-        def loss(net, inputs, target, noise):
-            return ((net(inputs + noise * torch.randn_like(inputs)) - target) ** 2).mean()
-
-        return loss, (inputs, torch.from_numpy(early.arrival)[:, None] / 10), (noise,)
-
-    def _capture_task(self, every):
-        target = torch.from_numpy(every.caught)
-        # A stimulus that fails is rare: both outcomes weigh the same.
-        share = target.mean().clamp(0.02, 0.98)
-        weight = torch.where(target > 0, 0.5 / share, 0.5 / (1 - share))
-
-        def loss(net, inputs, target, weight):
-            return nn.functional.binary_cross_entropy_with_logits(net(inputs)[:, 0], target, weight)
-
-        return loss, (torch.from_numpy(self._scaled("early", every.early)), target, weight)
-
-    def _onward_task(self, every):
-        inputs = self._scaled("now", every.now), every.now, every.then, every.seen, every.since
-
-        def loss(net, inputs, now, then, seen, since):
-            out, known = net(inputs), torch.isfinite(since)
-            course = out[:, 1:].reshape(len(inputs), -1, V) + now[:, None]
-            wrong = known * (out[:, 0] - torch.nan_to_num(since)) ** 2
-            return _error_of_courses(course, then, seen) + 0.1 * wrong.mean()
-
-        return loss, map(torch.from_numpy, inputs)
 
     # ---- features -------------------------------------------------------------------------------------
     def before_features(self, state, interval, earlier, memory, load, shape):
@@ -203,24 +182,22 @@ class Paced(Surrogate):
         return [[(s.start, s.stop - 1) for s in box] for box in find_objects(labels)]
 
     def _inside(self, box):
-        mask = np.zeros(self.shape, bool)
-        mask[tuple(slice(a, b + 1) for a, b in box)] = True
-        return mask.ravel()
+        inside = [(low <= k) & (k <= high) for k, (low, high) in zip(np.indices(self.shape), box, strict=True)]
+        return np.all(inside, axis=0).ravel()
 
     def early_features(self, now, before, boxes):
         """What decides on capture, for each box: Vm in it now and 20 ms ago (mean, highest), Cai and CaSR."""
-        rows = []
-        for on in map(self._inside, boxes):
-            Vm, Vm_before = now[on, 0], before[on, 0]
-            calcium = now[on, 1].mean(), now[on, 2].mean()
-            rows.append([Vm.mean(), Vm.max(), Vm_before.mean(), Vm_before.max(), *calcium])
+        rows = [
+            [now[on, 0].mean(), now[on, 0].max(), before[on, 0].mean(), before[on, 0].max(),
+             now[on, 1].mean(), now[on, 2].mean()]
+            for on in map(self._inside, boxes)
+        ]  # fmt: skip
         return np.array(rows, np.float32).reshape(-1, 6)
 
     def place_features(self, box, now, rested):
         """What decides on arrival, for each node: where it lies from the box and the walls, and how rested the box is.
 
-        How far each node has recovered is left out: 185 waves are too few to learn it from, and what
-        was learnt did not hold on the validation runs.
+        How far each node has recovered is left out: 185 waves are too few to learn it from.
         """
         index = np.indices(self.shape).reshape(len(self.shape), -1)
         gaps, walls, own = [], [], []
@@ -241,17 +218,12 @@ class Paced(Surrogate):
         """How the wave passes each node: arrival, slowness, bend of the front, whether it was stimulated itself."""
         when = reached.reshape(self.shape)
         filled = np.where(np.isnan(when), np.nanmean(when), when)
-        padded = np.pad(filled, 1, mode="edge")
         slow, bend = np.zeros(self.shape), np.zeros(self.shape)
-        middle = [slice(1, -1)] * when.ndim
-        for axis in range(when.ndim):
-            ahead, behind = list(middle), list(middle)
-            ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
-            up, down = padded[tuple(ahead)] - filled, filled - padded[tuple(behind)]
+        for axis, size in enumerate(self.shape):
+            edges = {"prepend": filled.take([0], axis), "append": filled.take([-1], axis)}
+            down, up = (np.diff(filled, axis=axis, **edges).take(np.arange(size) + k, axis) for k in (0, 1))
             slow, bend = slow + ((up + down) / 2) ** 2, bend + up - down
-        on = np.zeros(filled.size)
-        for box in boxes:
-            on[self._inside(box)] = 1.0
+        on = np.any([self._inside(box) for box in boxes], axis=0)
         shape = np.stack([filled.ravel(), np.sqrt(slow).ravel(), bend.ravel(), on], 1)
         shape[np.isnan(reached)] = np.nan
         return shape
@@ -270,10 +242,12 @@ class Paced(Surrogate):
     def _build(self):
         s = self.settings
         sizes = {name: len(mean) for name, (mean, *_) in self.units.items()}
-        self.response = network(sizes["before"], s.hidden, len(KNOTS) * V, s.rank)
-        self.arrival = network(sizes["place"], s.hidden, 1)
-        self.capture = network(sizes["early"], 8, 1)
-        self.onward = network(sizes["now"], s.hidden, 1 + AFTER.sum() * V, s.rank)
+        self.networks = nn.ModuleDict({
+            "response": network(sizes["before"], s.hidden, len(KNOTS) * V, s.rank),
+            "arrival": network(sizes["place"], s.hidden, 1),
+            "capture": network(sizes["early"], 8, 1),
+            "onward": network(sizes["now"], s.hidden, 1 + AFTER.sum() * V, s.rank),
+        })  # fmt: skip
 
     # ---- running --------------------------------------------------------------------------------------
     @torch.inference_mode()
@@ -291,20 +265,18 @@ class Paced(Surrogate):
     def _compile(self):
         """Weights of the networks as plain arrays: inference needs no PyTorch."""
         self.plain = {
-            name: [(p.weight.detach().numpy().T.copy(), p.bias.detach().numpy())
-                   for p in getattr(self, name) if isinstance(p, nn.Linear)]
-            for name in NETWORKS
-        }  # fmt: skip
+            name: [(p.weight.detach().numpy().T.copy(), p.bias.detach().numpy()) for p in net if hasattr(p, "weight")]
+            for name, net in self.networks.items()
+        }
         self.centre_plain = self.centre.numpy()
 
     def apply(self, name, unit, values):
         """One of the networks on plain arrays."""
         x = self._scaled(unit, values)
-        for k, (weight, bias) in enumerate(self.plain[name]):
-            x = x @ weight + bias
-            if k < 2:
-                with np.errstate(over="ignore"):  # far below 0 it is 0
-                    x = x / (1 + np.exp(-x))
+        with np.errstate(over="ignore"):  # far below 0 the activation is 0
+            for k, (weight, bias) in enumerate(self.plain[name]):
+                x = x @ weight + bias
+                x = x / (1 + np.exp(-x)) if k < 2 else x
         return x
 
     def continue_from(self, now):
@@ -317,20 +289,16 @@ class Paced(Surrogate):
     # ---- files ----------------------------------------------------------------------------------------
     def _tensors(self):
         out = {"centre": self.centre, "usual": torch.tensor(self.usual, dtype=torch.float64)}
-        for net in NETWORKS:
-            out |= {f"{net}.{name}": tensor for name, tensor in getattr(self, net).state_dict().items()}
         for name, unit in self.units.items():
             out |= {f"{name}.{k}": torch.tensor(v, dtype=torch.float64) for k, v in zip(UNIT, unit, strict=True)}
-        return out
+        return out | self.networks.state_dict()
 
     def _restore(self, tensors, card):
         self.scaling = Scaling.from_dict(card["scaling"])
-        self.units = {n: tuple(tensors[f"{n}.{k}"].numpy() for k in UNIT) for n in FLOOR}
+        self.units = {n: tuple(tensors.pop(f"{n}.{k}").numpy() for k in UNIT) for n in FLOOR}
+        self.centre, self.usual = tensors.pop("centre"), float(tensors.pop("usual"))
         self._build()
-        for net in NETWORKS:
-            own = {k.removeprefix(f"{net}."): v for k, v in tensors.items() if k.startswith(f"{net}.")}
-            getattr(self, net).load_state_dict(own)
-        self.centre, self.usual = tensors["centre"], float(tensors["usual"])
+        self.networks.load_state_dict(tensors)
         self._compile()
 
 

@@ -40,22 +40,10 @@ class Settings:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out):
-    """Mitchell and Schaeffer's two equations on a sheet, frame after frame.
+    """Mitchell and Schaeffer's two equations, frame after frame: v, h and memory are advanced in place.
 
-    Parameters
-    ----------
-    v, h, memory : arrays, shapes (ny, nx), (ny, nx) and (ny * nx, M)
-        Advanced in place.
-    stimulus : array, shape (frames, ny, nx)
-        Rate of change of v by the stimulus [1/ms].
-    ahead, behind : arrays, shape (2, ny, nx)
-        Weights of the neighbours.
-    p : array
-        In the order of FIRST_GUESS.
-    decay : array, shape (M,)
-        What is left of each average after a frame.
-    out : array, shape (frames, ny * nx, 2 + M)
-        Receives v, h and the averages at the end of each frame.
+    The stimulus is a rate of change of v [1/ms], p are the five parameters, decay is what a frame leaves of each
+    average of v in memory, and out, shape (frames, N, 2 + M), receives v, h and memory.
     """
     ny, nx = v.shape
     change = np.empty_like(v)
@@ -89,14 +77,8 @@ class MitchellSchaeffer:
 
     dv/dt = div(D grad v) + h v^2 (1 - v) / t_in - v / t_out + stimulus; dh/dt = (1 - h) / t_open below v_gate,
     -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  Diffusion is that of the
-    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial cannot make it explode.
-
-    Parameters
-    ----------
-    parameters : sequence of float
-        In the order of FIRST_GUESS.
-    interval, dt : float
-        [ms]
+    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make
+    it explode.
     """
 
     def __init__(self, tissue, parameters, interval, dt):
@@ -126,12 +108,6 @@ class PhysicsAugmented(Surrogate):
     node, makes the four variables of that node's v, h and running averages of v.  The potential is a straight
     line in v plus the network's correction.  The sheet starts at rest, and the stimulus of the history drives it
     to the start; of the frames given the model reads **none**.
-
-    Attributes
-    ----------
-    parameters : array, shape (5,)
-    line : array, shape (2,)
-        z-scored potential at v = 0, and for one unit of v.
     """
 
     Settings = Settings
@@ -145,15 +121,10 @@ class PhysicsAugmented(Surrogate):
         self.tissue = tissue_of(learning.runs[0], self.name)
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
         found = self._fit_sheet(learning)
-        features, wanted = self._samples(learning)
-        torch.manual_seed(self.settings.seed)
-        self.card |= {
-            "training": self._fit_network(features, wanted, learning),
-            "tissue": self.tissue.describe(),
-            "scaling": self.scaling.to_dict(),
-            "parameters": dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True)),
-            "unexplained by the sheet": float(found),
-        }
+        history = self._fit_network(*self._samples(learning), learning)
+        self.card |= {"training": history, "tissue": self.tissue.describe(), "scaling": self.scaling.to_dict()}
+        self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
+        self.card["unexplained by the sheet"] = float(found)
 
     def _sheet(self, parameters):
         return MitchellSchaeffer(self.tissue, parameters, self.interval, self.settings.dt)
@@ -196,13 +167,15 @@ class PhysicsAugmented(Surrogate):
 
     def _build(self):
         n, hidden = 2 + len(MEMORY), self.settings.hidden
-        layers = (nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4))
-        return nn.Sequential(*layers)
+        return nn.Sequential(
+            nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4)
+        )
 
     def _fit_network(self, features, wanted, learning):
         s = self.settings
+        torch.manual_seed(s.seed)
         v = torch.stack([torch.ones(len(features)), features[:, 0]], dim=1)
-        self.line = torch.linalg.lstsq(v, wanted[:, :1]).solution[:, 0]
+        self.line = torch.linalg.lstsq(v, wanted[:, :1]).solution[:, 0]  # z-scored potential at v = 0, and for 1 of v
         self.centre, self.width = features.mean(0), features.std(0).clamp_min(1e-3)
         self.network = self._build()
 

@@ -1,8 +1,4 @@
-"""Projection: the monodomain equation itself, on a few modes of the potential.
-
-The equations are those of :mod:`cepkit.cell`, stepped by the pieces of :mod:`cepkit.kernel`; nothing is
-fitted but the modes.
-"""
+"""Projection: the monodomain equation itself, on a few modes of the potential.  Nothing is fitted but the modes."""
 
 import json
 from dataclasses import dataclass
@@ -132,8 +128,7 @@ class PODGalerkin(Surrogate):
     The history holds four of the 19 variables.  The cells start at ``cell.INITIAL_STATE``; then each frame given is
     inserted, and in between the reduced equations carry the other 15 along under the known stimulus.
 
-    A run counts as diverged at the first frame that is not finite or that has a potential beyond 1000 mV; the forecast
-    stays at the frame before.
+    A run that has diverged (a frame not finite, or a potential beyond 1000 mV) stays at the frame before.
     """
 
     Settings = Settings

@@ -12,14 +12,8 @@ SITE_MM, INTERVAL_MS = 0.5, (30.0, 100.0, 300.0)  # differences that count as mu
 class Replay(Surrogate):
     """Keeps the training frames, cut into beats: the stretch from one stimulus to the next.
 
-    A method writes ``_choose``.
-
-    Attributes
-    ----------
-    shelf : torch.Tensor, shape (frames, N_in)
-        z-scores in half precision, a thousandth of a standard deviation.
-    beats : array, shape (beats, 2 + sites + 3)
-        First frame and length, what :meth:`_features` says of the site, and the last three intervals [ms].
+    ``shelf``, shape (frames, N_in), are z-scores in half precision, a thousandth of a standard deviation; a row of
+    ``beats`` is a first frame, a length and what ``_features`` says.  A method writes ``_choose``.
     """
 
     reads_stimulus = True
@@ -36,17 +30,11 @@ class Replay(Surrogate):
             offset += len(stimulus)
         if not beats:
             raise ValueError("stimulus: not one in all trajectories, so there is no beat to replay")
-        self.shelf, self.beats = torch.cat(shelf), np.stack(beats)
+        self._take(torch.cat(shelf), np.stack(beats))
 
-    @property
-    def begin(self):
-        """First frame of each beat on the shelf."""
-        return self.beats[:, 0].astype(int)
-
-    @property
-    def length(self):
-        """Frames of each beat."""
-        return self.beats[:, 1].astype(int)
+    def _take(self, shelf, beats):
+        self.shelf, self.beats = shelf, beats
+        self.begin, self.length = beats[:, :2].astype(int).T
 
     def _features(self, stimulus, times, k):
         """Centre of the stimulated nodes [mm] and their spread, and the last three intervals [ms]."""
@@ -61,9 +49,9 @@ class Replay(Surrogate):
         raise NotImplementedError
 
     def _rollout(self, X, start, steps, stimulus):
-        return torch.stack([self._replay(x, s, steps) for x, s in zip(X, stimulus, strict=True)])
+        return torch.stack([self._answer(x, s, steps) for x, s in zip(X, stimulus, strict=True)])
 
-    def _replay(self, X, stimulus, steps):
+    def _answer(self, X, stimulus, steps):
         mean, std = self.scaling.vectors(self.nodes)
         given, times = len(X), onsets(stimulus)
         out = X[-1:].repeat(steps, 1)  # before any stimulus: nothing changes
@@ -83,16 +71,12 @@ class Replay(Surrogate):
 
     def _restore(self, tensors, card):
         self.scaling = Scaling.from_dict(card["scaling"])
-        self.shelf, self.beats = tensors["shelf"], tensors["beats"].numpy()
+        self._take(tensors["shelf"], tensors["beats"].numpy())
 
 
 @surrogate("nearest_beat", "nearest beat", "#AA4499", "--", version="740b3a708b4e611a")
 class NearestBeat(Replay):
-    """Replays the training beat that is nearest in site and in the last three intervals, and long enough.
-
-    Sites differ by the distance of their centres and of their spreads; the scales between
-    millimetres and milliseconds are ``SITE_MM`` and ``INTERVAL_MS``.
-    """
+    """Replays the training beat that is nearest in site (centre and spread) and last intervals, and long enough."""
 
     def _choose(self, site, intervals, needed):
         sites, known = self.beats[:, 2:-3], self.beats[:, -3:]
@@ -124,7 +108,7 @@ class MeanResponse(Replay):
         for begin, length in zip(self.begin, np.minimum(self.length, longest), strict=True):
             total[: length + 1] += self.shelf[begin : begin + length + 1]
             count[: length + 1] += 1
-        self.shelf, self.beats = (total / count.clamp_min(1)).half(), np.array([[0.0, longest]])
+        self._take((total / count.clamp_min(1)).half(), np.array([[0.0, longest]]))
 
     def _choose(self, site, intervals, needed):
         return 0

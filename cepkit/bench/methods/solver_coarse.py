@@ -30,9 +30,8 @@ class Settings:
 class SolverCoarse(Surrogate):
     """:func:`cepkit.simulate` with a large time step.
 
-    A history holds four of the nineteen state variables.  So it starts from a single cell that was
-    paced for a while, simulates the history under its stimuli, then takes Vm, Cai, CaSR and CaSS
-    from the last frame given: the other fifteen are what the stimuli have made of them.
+    A history holds four of the nineteen state variables.  So it starts from a single cell that was paced for a while,
+    simulates the history, then takes those four from the last frame: the others are what the stimuli have made of them.
     """
 
     Settings = Settings
