@@ -212,6 +212,17 @@ def test_onsets():
     assert onsets(stimulus).tolist() == [0, 4, 8]
 
 
+@pytest.mark.parametrize("name", ["nearest_beat", "last_response", "mean_response"])
+def test_what_replays_survives_its_file(name, tmp_path):
+    trajectory, stimulus = cep.check.toy()
+    model = cep.surrogates.make(name).fit(trajectory, stimulus=stimulus)
+    model.save(tmp_path / "kept")
+    again = cep.load(tmp_path / "kept")
+    assert type(again) is type(model)
+    one, two = (m.rollout(trajectory.isel(time=slice(0, 60)), 40, stimulus=stimulus) for m in (model, again))
+    xr.testing.assert_equal(one, two)
+
+
 def test_intervals_of_the_median():
     assert judge.interval_of([np.nan, np.nan], [0, 1]) == pytest.approx((np.nan,) * 3, nan_ok=True)
     median, low, high = judge.interval_of([1.0] * 8, [0, 0, 1, 1, 2, 2, 3, 3])

@@ -198,7 +198,7 @@ class Surrogate:
         began = time.perf_counter()
         with torch.random.fork_rng():
             self._fit(learning)
-        self.card.setdefault("training seconds", round(time.perf_counter() - began, 1))
+        self.card.setdefault("training seconds", round(time.perf_counter() - began, 3))
         if self.trains:
             self.card.setdefault("weights", sum(tensor.numel() for tensor in self._tensors().values()))
         return self
