@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import cepkit as cep
 from cepkit import bench

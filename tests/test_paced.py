@@ -12,8 +12,7 @@ import torch
 import xarray as xr
 
 import cepkit as cep
-from cepkit import bench
-from cepkit import events, surrogates, training
+from cepkit import bench, events, surrogates, training
 from cepkit.bench.methods import event_sheet, paced, paced_examples
 
 

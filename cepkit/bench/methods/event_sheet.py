@@ -65,10 +65,8 @@ class Sheet:
         for k in onsets(self.stimulus[: self.given - 1]):
             t = self.first + k * self.dt
             boxes = model.boxes(self.stimulus[k])
-            reached = np.full(history.shape[1], np.nan)
-            for node, times in enumerate(found):
-                for a in times[(times > t) & (times < t + WAVE)]:
-                    reached[node] = a - t
+            reached = np.where((found > t) & (found < t + WAVE), found - t, -np.inf).max(1, initial=-np.inf)
+            reached[reached < 0] = np.nan
             if t + WAVE > 0 and np.isnan(reached).any():
                 # The wave may still be on its way: it comes where it has not been.
                 caught = self._catches(history[k], history[max(k - round(EARLIER / self.dt), 0)], boxes)
@@ -100,13 +98,12 @@ class Sheet:
         return float(np.sqrt(np.mean(np.square(np.stack(errors)[:, fired]))))
 
     def _found(self, history):
-        """Activations of each node in the frames of the history [ms]."""
+        """Activations of each node in the frames of the history, (N, beats) [ms], NaN where there are fewer."""
         if self.given < 3:
             return np.empty((history.shape[1], 0))
         scaling = self.model.scaling
         Vm = history[..., 0] * float(scaling.std.Vm) + float(scaling.mean.Vm)
-        times = find(np.ascontiguousarray(Vm, np.float64), np.zeros(Vm.shape), self.dt, 8)[..., 0]
-        return [row[~np.isnan(row)] + self.first for row in times]
+        return find(np.ascontiguousarray(Vm, np.float64), np.zeros(Vm.shape), self.dt, 8)[..., 0] + self.first
 
     def run(self, out, mean, std):
         """Write the frames that follow into ``out``, shape (steps, N, 4), in physical units."""

@@ -39,8 +39,6 @@ TENTHS = 10  # a network is trained in so many parts, each with random numbers a
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes and training of the networks."""
-
     hidden: int = 192  # width of the hidden layers
     rank: int = 48  # width of the last one of the response: every course is a sum of so many
     updates: int = 30_000  # of the response; the others take a share
@@ -82,61 +80,52 @@ class Paced(Surrogate):
         share = s.samples / max(1, sum(len(activations(piece)[0]) for piece, *_ in told))
         rng = np.random.default_rng(s.seed)
         parts = [examples(self, piece, u.numpy(), earlier, share, rng) for piece, u, earlier in told]
-        every = joined(parts)
         # Late waves run as fast as others: arrival learnt from them too was no better there, and worse at new sites.
-        early = joined(parts[: len(learning.runs)])
-        if not len(every.course) or not len(early.arrival):
+        usual, place, arrival = (
+            np.concatenate([getattr(part, name) for part in parts[: len(learning.runs)]])
+            for name in ("before", "place", "arrival")
+        )
+        shown = joined(parts)._replace(place=place, arrival=arrival)
+        if not len(shown.course) or not len(arrival):
             raise ValueError("trajectories hold no wave that was started by a stimulus and seen to its end")
-        self._standardise(before=every.before, place=early.place, early=every.early, now=every.now)
+        self._standardise(before=shown.before, place=place, early=shown.early, now=shown.now)
         torch.manual_seed(s.seed)
         self._build()
         on = launched()
         self.card |= {
             "scaling": self.scaling.to_dict(),
-            "training": self._train_all(every, early, partial(self._train, learning, on), on),
+            "training": self._train_all(shown, usual, partial(self._train, learning, on), on),
             "trained on": {"device": str(on.device), "processes": on.world_size},
-            "examples": {"responses": len(every.course), "arrivals": len(early.arrival),
-                         "stimuli": len(every.caught), "states": len(every.now)},
+            "examples": {"responses": len(shown.course), "arrivals": len(arrival),
+                         "stimuli": len(shown.caught), "states": len(shown.now)},
         }  # fmt: skip
         self.networks.cpu()
         self._compile()
 
-    def _train_all(self, every, early, train, on):
+    def _train_all(self, shown, usual, train, on):
         """Train the four networks, one after the other; their histories."""
-        before, place = self._scaled("before", every.before), self._scaled("place", early.place)
-        total = np.einsum("skv,sk->kv", every.course, every.weight, dtype=np.float32, casting="unsafe")
-        weight = every.weight.sum(0, dtype=np.float32)
+        before, place = self._scaled("before", shown.before), self._scaled("place", shown.place)
+        total = np.einsum("skv,sk->kv", shown.course, shown.weight, dtype=np.float32, casting="unsafe")
+        weight = shown.weight.sum(0, dtype=np.float32)
         self.centre = torch.from_numpy(total / np.maximum(weight, 1e-9)[:, None])
         # In units of the training runs alone: after a long rest a store may hold a tenth, which is not how a run errs.
         noise = torch.zeros(before.shape[1])
-        noise[:V] = torch.from_numpy(_spread("before", early.before) / self.units["before"][1])[:V]
-        noise *= self.settings.noise
+        noise[:V] = self.settings.noise * torch.from_numpy(_spread("before", usual) / self.units["before"][1])[:V]
         rest_noise = torch.tensor([0.0] * (place.shape[1] - 2) + [0.1, 0.1])  # on how rested the box is
         centre, noise, rest_noise = on.to_device([self.centre, noise, rest_noise])
-        caught = every.caught.mean().clip(0.02, 0.98)
+        caught = shown.caught.mean().clip(0.02, 0.98)
         # A stimulus that fails is rare: both outcomes weigh the same.
-        balance = np.where(every.caught > 0, 0.5 / caught, 0.5 / (1 - caught)).astype(np.float32)
+        balance = np.where(shown.caught > 0, 0.5 / caught, 0.5 / (1 - caught)).astype(np.float32)
 
         def response(out, course, weight):
             return _error_of_courses(out.reshape(len(out), len(KNOTS), V) + centre, course, weight)
 
-        def arrival(out, time):
-            return ((out - time) ** 2).mean()
-
-        def capture(out, caught, weight):
-            return nn.functional.binary_cross_entropy_with_logits(out[:, 0], caught, weight)
-
-        def onward(out, now, then, seen, since):
-            course = out[:, 1:].reshape(len(out), -1, V) + now[:, None]
-            wrong = torch.isfinite(since) * (out[:, 0] - torch.nan_to_num(since)) ** 2
-            return _error_of_courses(course, then, seen) + 0.1 * wrong.mean()
-
-        states = every.now, every.then, every.seen, every.since
+        states = shown.now, shown.then, shown.seen, shown.since
         return {
-            "response": train("response", response, 1.0, before, every.course, every.weight, noise=noise),
-            "arrival": train("arrival", arrival, 0.3, place, early.arrival[:, None] / 10, noise=rest_noise),
-            "capture": train("capture", capture, 0.1, self._scaled("early", every.early), every.caught, balance),
-            "onward": train("onward", onward, 0.3, self._scaled("now", every.now), *states),
+            "response": train("response", response, 1.0, before, shown.course, shown.weight, noise=noise),
+            "arrival": train("arrival", _mean_square, 0.3, place, shown.arrival[:, None] / 10, noise=rest_noise),
+            "capture": train("capture", _entropy, 0.1, self._scaled("early", shown.early), shown.caught, balance),
+            "onward": train("onward", _error_of_rests, 0.3, self._scaled("now", shown.now), *states),
         }
 
     def _train(self, learning, on, name, error, share, *data, noise=None):
@@ -177,13 +166,13 @@ class Paced(Surrogate):
         return tuple(len(c) for c in self.grid.values())
 
     def boxes(self, row):
-        """Stimulated rectangles of a row of the stimulus (N,), as (low, high) nodes along each axis."""
-        labels, _ = label((row != 0).reshape(self.shape))
-        return [[(s.start, s.stop - 1) for s in box] for box in find_objects(labels)]
+        """Stimulated rectangles of a row of the stimulus (N,), as slices along each axis."""
+        return find_objects(label((row != 0).reshape(self.shape))[0])
 
     def _inside(self, box):
-        inside = [(low <= k) & (k <= high) for k, (low, high) in zip(np.indices(self.shape), box, strict=True)]
-        return np.all(inside, axis=0).ravel()
+        mask = np.zeros(self.shape, bool)
+        mask[box] = True
+        return mask.ravel()
 
     def early_features(self, now, before, boxes):
         """What decides on capture, for each box: Vm in it now and 20 ms ago (mean, highest), Cai and CaSR."""
@@ -199,19 +188,16 @@ class Paced(Surrogate):
 
         How far each node has recovered is left out: 185 waves are too few to learn it from.
         """
-        index = np.indices(self.shape).reshape(len(self.shape), -1)
-        gaps, walls, own = [], [], []
-        for k, n, (low, high) in zip(index, self.shape, box, strict=True):
-            gaps.append(np.maximum(np.maximum(low - k, k - high), 0))
-            walls.append(np.full(len(k), min(low, n - 1 - high)))
-            own.append(np.minimum(k, n - 1 - k))
-        for part in (gaps, walls, own):
-            part.extend([np.zeros_like(part[0])] * (2 - len(part)))
+        gaps, walls, own = np.zeros((3, 2, self.nodes))
+        for axis, (k, n, side) in enumerate(zip(np.indices(self.shape), self.shape, box, strict=True)):
+            k, low, high = k.ravel(), side.start, side.stop - 1
+            gaps[axis] = np.maximum(np.maximum(low - k, k - high), 0)
+            walls[axis] = min(low, n - 1 - high)
+            own[axis] = np.minimum(k, n - 1 - k)
         on = self._inside(box)
         # The square and its mirror image at the diagonal are one: the axis with the longer gap comes first.
-        swap = gaps[0] < gaps[1]
-        pairs = [np.where(swap, [b, a], [a, b]) for a, b in (gaps, walls, own)]
-        recovery = [np.full(len(swap), mean) for mean in (now[on, 0].mean(), logarithm(rested[on], 50).mean())]
+        pairs = [np.where(gaps[0] < gaps[1], part[::-1], part) for part in (gaps, walls, own)]
+        recovery = [np.full(self.nodes, mean) for mean in (now[on, 0].mean(), logarithm(rested[on], 50).mean())]
         return np.stack([np.hypot(*gaps), *np.concatenate(pairs), *recovery], 1).astype(np.float32)
 
     def wave_features(self, reached, boxes):
@@ -307,5 +293,19 @@ def _spread(name, values):
     return np.maximum(values.astype(np.float64).std(0), FLOOR[name])
 
 
+def _mean_square(out, wanted):
+    return ((out - wanted) ** 2).mean()
+
+
+def _entropy(out, caught, weight):
+    return nn.functional.binary_cross_entropy_with_logits(out[:, 0], caught, weight)
+
+
 def _error_of_courses(course, truth, weight):
     return (((course - truth.float()) ** 2) * weight.float()[..., None]).sum() / (500 * V * len(course))
+
+
+def _error_of_rests(out, now, then, seen, since):
+    wrong = torch.isfinite(since) * (out[:, 0] - torch.nan_to_num(since)) ** 2
+    course = out[:, 1:].reshape(len(out), -1, V) + now[:, None]
+    return _error_of_courses(course, then, seen) + 0.1 * wrong.mean()

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cepkit.bench.methods.event_sheet import (
-    AFTER, BEAT, BEFORE, EARLIER, KNOTS, LONGEST, WAVE, V, fade, load_of, logarithm, onsets, remember,
-)  # fmt: skip
+from cepkit.bench.methods import event_sheet
+from cepkit.bench.methods.event_sheet import AFTER, BEFORE, KNOTS, LONGEST, WAVE, V, logarithm
+from cepkit.bench.methods.replay import onsets
 from cepkit.dataset import to_tensor
 from cepkit.events import find
 
@@ -43,7 +43,7 @@ def examples(model, piece, stimulus, earlier, share, rng):
     when, nodes = when - t0, X.shape[1]
     waves, nothing = [], np.zeros((0, 9), np.float32)
     arrivals, captures = [(nothing, nothing[:, 0])], [(nothing[:, :6], nothing[:, 0])]
-    memory, load, counted = np.full(nodes, np.nan), np.full(nodes, load_of(earlier)), np.zeros(nodes)
+    memory, load, counted = np.full(nodes, np.nan), np.full(nodes, event_sheet.load_of(earlier)), np.zeros(nodes)
     for k in onsets(stimulus):
         t = k * dt
         inside = (when > t) & (when < t + WAVE)
@@ -55,16 +55,16 @@ def examples(model, piece, stimulus, earlier, share, rng):
             last, before = (np.where(np.isnan(a), b, a) for a, b in zip((last, before), earlier[:-3:-1], strict=True))
         boxes = model.boxes(stimulus[k])
         caught = np.mean(hit) > 0.5
-        early = model.early_features(X[k], X[max(k - round(EARLIER / dt), 0)], boxes)
+        early = model.early_features(X[k], X[max(k - round(event_sheet.EARLIER / dt), 0)], boxes)
         captures.append((early, np.full(len(boxes), caught)))
         if not caught:
             continue
-        memory = remember(memory, t + reached - last)
-        now = fade(load, np.nan_to_num(t + reached - counted))
+        memory = event_sheet.remember(memory, t + reached - last)
+        now = event_sheet.fade(load, np.nan_to_num(t + reached - counted))
         shape = model.wave_features(reached, boxes)
         if np.nanmax(shape[:, 1]) < SLOWEST:
             waves.append((t, reached, shape, last, before, memory, now))
-        load, counted = np.where(hit, now + BEAT, load), np.where(hit, t + reached, counted)
+        load, counted = np.where(hit, now + event_sheet.BEAT, load), np.where(hit, t + reached, counted)
         if len(boxes) == 1 and not np.isnan(last).any():
             arrivals.append((model.place_features(boxes[0], X[k], t - last)[hit], reached[hit]))
     place, arrival, early, caught = (

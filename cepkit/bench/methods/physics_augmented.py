@@ -24,8 +24,6 @@ FIRST_GUESS = {"t_in": 0.25, "t_out": 6.0, "t_open": 120.0, "t_close": 180.0, "v
 
 @dataclass(frozen=True)
 class Settings:
-    """Of :class:`PhysicsAugmented`."""
-
     dt: float = 0.1  # step of the sheet [ms]
     evaluations: int = 60  # runs of the sheet that the search for its five parameters may make
     runs: int = 3  # training runs that the search compares with,
@@ -46,7 +44,7 @@ def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out)
     average of v in memory, and out, shape (frames, N, 2 + M), receives v, h and memory.
     """
     ny, nx = v.shape
-    change = np.empty_like(v)
+    change, flat_v, flat_h = np.empty_like(v), v.reshape(-1), h.reshape(-1)
     for frame in range(stimulus.shape[0]):
         for _ in range(substeps):
             for i in range(ny):
@@ -62,14 +60,11 @@ def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out)
             for i in range(ny):
                 for j in range(nx):
                     v[i, j] = min(max(v[i, j] + dt * change[i, j], -0.5), 1.5)
-        for i in range(ny):
-            for j in range(nx):
-                n = i * nx + j
-                out[frame, n, 0] = v[i, j]
-                out[frame, n, 1] = h[i, j]
-                for k in range(decay.shape[0]):
-                    memory[n, k] = v[i, j] + (memory[n, k] - v[i, j]) * decay[k]
-                    out[frame, n, 2 + k] = memory[n, k]
+        for n in range(v.size):
+            out[frame, n, 0], out[frame, n, 1] = flat_v[n], flat_h[n]
+            for k in range(decay.shape[0]):
+                memory[n, k] = flat_v[n] + (memory[n, k] - flat_v[n]) * decay[k]
+                out[frame, n, 2 + k] = memory[n, k]
 
 
 class MitchellSchaeffer:
@@ -116,7 +111,6 @@ class PhysicsAugmented(Surrogate):
     }
     reads_stimulus = trains = True
 
-    # ---- learning -------------------------------------------------------------------------------------
     def _fit(self, learning):
         self.tissue = tissue_of(learning.runs[0], self.name)
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
@@ -200,7 +194,6 @@ class PhysicsAugmented(Surrogate):
         physics = self.line[0] + self.line[1] * features[..., :1]
         return torch.cat([correction[..., :1] + physics, correction[..., 1:]], dim=-1)
 
-    # ---- running --------------------------------------------------------------------------------------
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
         mean, std = self.scaling.vectors(self.nodes)
@@ -216,7 +209,6 @@ class PhysicsAugmented(Surrogate):
             out[k] = out[k] * std + mean
         return out
 
-    # ---- files ----------------------------------------------------------------------------------------
     def _tensors(self):
         own = {"parameters": torch.tensor(self.parameters, dtype=torch.float32), "line": self.line}
         own |= {"centre": self.centre, "width": self.width}

@@ -18,8 +18,6 @@ DIVERGED = 1000.0  # mV; between wave fronts that ring and numbers that run away
 
 @dataclass(frozen=True)
 class Settings:
-    """Of :class:`PODGalerkin`."""
-
     components: int = 64  # K, modes of the potential
     points: int = 192  # m, interpolation nodes and modes of the ionic current in PODDEIM; unused here
     dt: float = 0.1  # step [ms]
@@ -28,8 +26,6 @@ class Settings:
 
 @dataclass(frozen=True)
 class DEIMSettings(Settings):
-    """Of :class:`PODDEIM`."""
-
     components: int = 32  # fewer than points: with as many of either some validation runs lose waves
 
 
@@ -139,7 +135,6 @@ class PODGalerkin(Surrogate):
     #: from a change at those nodes to one of the coefficients.
     held = ("mean", "basis", "points", "back")
 
-    # ---- learning -------------------------------------------------------------------------------------
     def _fit(self, learning):
         self.tissue = tissue_of(learning.runs[0], self.name)
         V = snapshots(learning.runs, "Vm")
@@ -148,14 +143,13 @@ class PODGalerkin(Surrogate):
         self._choose_points(learning)
         self._take(self._tensors())  # in the precision of the file
         self.card |= {"tissue": self.tissue.describe(), "cells": len(self.points), "training": []}
-        self.card |= {"rms of Vm outside the modes [mV]": float(lost)}
+        self.card["rms of Vm outside the modes [mV]"] = float(lost)
 
     def _choose_points(self, learning):
         """Every node holds a cell, and the projection is plain."""
         self.points = np.arange(self.nodes)
         self.back = np.ascontiguousarray(self.basis.T)
 
-    # ---- running --------------------------------------------------------------------------------------
     def _rollout(self, X, start, steps, stimulus):
         out = torch.empty(len(X), steps, X.shape[2])
         for k in range(len(X)):
@@ -193,10 +187,9 @@ class PODGalerkin(Surrogate):
         """Concentrations at the points, (steps, 3, n), to those at all nodes, (steps, 3, N)."""
         return calcium
 
-    # ---- files ----------------------------------------------------------------------------------------
     def _tensors(self):
-        kinds = {"points": np.int64}
-        return {k: torch.from_numpy(np.asarray(getattr(self, k), kinds.get(k, np.float32))) for k in self.held}
+        kinds = {name: np.int64 if name == "points" else np.float32 for name in self.held}
+        return {name: torch.from_numpy(np.asarray(getattr(self, name), kind)) for name, kind in kinds.items()}
 
     def _restore(self, tensors, card):
         self.tissue = Tissue(**card["tissue"])

@@ -49,7 +49,7 @@ class Replay(Surrogate):
         raise NotImplementedError
 
     def _rollout(self, X, start, steps, stimulus):
-        return torch.stack([self._answer(x, s, steps) for x, s in zip(X, stimulus, strict=True)])
+        return torch.stack([self._answer(x, told, steps) for x, told in zip(X, stimulus, strict=True)])
 
     def _answer(self, X, stimulus, steps):
         mean, std = self.scaling.vectors(self.nodes)

@@ -19,8 +19,6 @@ from cepkit.tissue import Tissue
 
 @dataclass(frozen=True)
 class Settings:
-    """As :func:`cepkit.simulate` takes them."""
-
     dt: float = 0.1  # [ms], or "adaptive"
     dtype: str = "float64"
     diffusivity: float = SHEET["diffusivity"]  # [mm2/ms]
