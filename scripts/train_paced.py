@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from cepkit import bench
-from cepkit.surrogates import Paced
-from cepkit.training import fabric
+from cepkit.bench.methods.paced import Paced
+from cepkit.training import launched
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path, help="of the trained model")
@@ -24,11 +24,12 @@ for name in ("hidden", "rank", "updates", "batch", "samples", "seed"):
 options = vars(parser.parse_args())
 folder, profile = options.pop("folder"), options.pop("profile")
 
-on = fabric()
+on = launched()
 track = bench.make_track("paced", profile, progress=on.is_global_zero)
 if on.is_global_zero:
     track.learning()  # one process simulates what is missing
-on.barrier()
+if on.world_size > 1:
+    on.barrier()
 began = time.perf_counter()
 model = Paced(**{name: value for name, value in options.items() if value is not None})
 bench.fit(model, track, on.is_global_zero, folder.with_name(f".{folder.name}.checkpoint"))

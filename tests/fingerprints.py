@@ -15,7 +15,6 @@ import cepkit as cep
 from cepkit import events, forecast, measure, profiles, runs, scores, surrogates
 from cepkit.surrogates import lstm, neural_ode
 from cepkit.bench import tracks
-from cepkit.bench.methods import replay
 from cepkit.dataset import VARIABLES, Scaling, to_tensor
 from cepkit.store import digest
 
@@ -106,10 +105,6 @@ def of_the_methods():
         model.fit(runs, stimulus=stimulus, **options)
         free = model.rollout(trajectory.isel(time=slice(0, 130)), 20, stimulus=stimulus)
         out[name] = _rollout_numbers(free)
-    for kind in (replay.LastResponse, replay.MeanResponse):
-        model = kind().fit(trajectory, stimulus=stimulus)
-        free = model.rollout(trajectory.isel(time=slice(0, 130)), 20, stimulus=stimulus)
-        out[kind.__name__] = _rollout_numbers(free)
     return out
 
 

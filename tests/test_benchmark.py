@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import cepkit as cep
 from cepkit import bench, events
@@ -212,6 +213,17 @@ def test_onsets():
     stimulus = torch.zeros(10, 3)
     stimulus[0, 1] = stimulus[4, 0] = stimulus[5, 0] = stimulus[8, 2] = -52.0
     assert onsets(stimulus).tolist() == [0, 4, 8]
+
+
+@pytest.mark.parametrize("name", ["nearest_beat", "last_response", "mean_response"])
+def test_what_replays_survives_its_file(name, tmp_path):
+    trajectory, stimulus = cep.check.toy()
+    model = cep.surrogates.make(name).fit(trajectory, stimulus=stimulus)
+    model.save(tmp_path / "kept")
+    again = cep.load(tmp_path / "kept")
+    assert type(again) is type(model)
+    one, two = (m.rollout(trajectory.isel(time=slice(0, 60)), 40, stimulus=stimulus) for m in (model, again))
+    xr.testing.assert_equal(one, two)
 
 
 def test_intervals_of_the_median():

@@ -12,10 +12,8 @@ import torch
 import xarray as xr
 
 import cepkit as cep
-from cepkit import bench
-from cepkit import events, surrogates
-from cepkit.bench.methods import event_sheet
-from cepkit.bench.methods import paced
+from cepkit import bench, events, surrogates, training
+from cepkit.bench.methods import event_sheet, paced, paced_examples
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +24,7 @@ def track():
 @pytest.fixture(scope="module")
 def model(track):
     """Hardly trained: enough for what must hold of any weights."""
-    return bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False)
+    return bench.fit(paced.Paced("smoke"), track, progress=False)
 
 
 def test_saved_and_loaded_it_forecasts_the_same(model, track, tmp_path):
@@ -41,11 +39,11 @@ def test_saved_and_loaded_it_forecasts_the_same(model, track, tmp_path):
 def test_the_plain_networks_are_the_trained_ones(model):
     """Inference is written in NumPy: it must say what PyTorch says."""
     rng = np.random.default_rng(0)
-    for net, unit in zip(paced.NETWORKS, paced.FLOOR, strict=True):
+    for (net, trained), unit in zip(model.networks.items(), paced.FLOOR, strict=True):
         mean, std, *_ = model.units[unit]
         X = (mean + std * rng.standard_normal((7, len(mean)))).astype(np.float32)
         with torch.inference_mode():
-            expected = getattr(model, net)(torch.from_numpy(model._scaled(unit, X))).numpy()
+            expected = trained(torch.from_numpy(model._scaled(unit, X))).numpy()
         assert np.allclose(model.apply(net, unit, X), expected, atol=1e-4), net
 
 
@@ -99,7 +97,7 @@ def test_cubic_samples_are_exact_for_parabolas():
     t = np.arange(20.0)
     X = (2 + 3 * t - 0.5 * t**2)[:, None, None].repeat(4, 2).repeat(2, 1)
     at = np.array([[3.25, 7.5], [4.0, 9.9]])
-    assert np.allclose(paced._sample(X, np.array([0, 1]), at)[..., 0], 2 + 3 * at - 0.5 * at**2)
+    assert np.allclose(paced_examples.sample(X, np.array([0, 1]), at)[..., 0], 2 + 3 * at - 0.5 * at**2)
 
 
 def test_courses_are_drawn_as_they_are_read():
@@ -111,7 +109,7 @@ def test_courses_are_drawn_as_they_are_read():
     mean, std = np.array([1.0, 2.0, 3.0, 4.0], np.float32), np.array([2.0, 1.0, 0.5, 3.0], np.float32)
     out = np.empty((60, 3, 4), np.float32)
     clocks = (when, old, since)
-    event_sheet.draw(out, 0, 1.0, *clocks, course, previous, event_sheet.KNOTS, event_sheet.lookup(), mean, std)
+    event_sheet.draw(out, 0, 1.0, *clocks, course, previous, event_sheet.KNOTS, event_sheet.LOOKUP, mean, std)
     for f in (0, 2, 17, 33, 59):
         t = f + 1.0
         new, before = event_sheet.read_at(course, t - when), event_sheet.read_at(previous, t - old)
@@ -141,7 +139,7 @@ def test_a_load_is_the_rate_of_the_last_minutes():
 
 def test_arrival_learns_from_the_training_runs_alone(model, track):
     """The others learn from the late runs as well; and an unknown past has the load of the training runs' own."""
-    early = bench.fit(paced.Paced(**paced.Paced.smoke), dataclasses.replace(track, late=None), progress=False)
+    early = bench.fit(paced.Paced("smoke"), dataclasses.replace(track, late=None), progress=False)
     same = {name: torch.equal(weight, early._tensors()[name]) for name, weight in model._tensors().items()}
     assert all(same[name] for name in same if name.startswith(("arrival", "place")))
     assert not all(same[name] for name in same if name.startswith(("response", "before")))
@@ -153,9 +151,9 @@ def test_arrival_learns_from_the_training_runs_alone(model, track):
 
 def test_last_and_next_activations():
     when, node = np.array([5.0, 6.0, 105.0, 106.0, 205.0]), np.array([0, 1, 0, 1, 0])
-    last, earlier = paced._last_before(when, node, 200.0, 3)
+    last, earlier = paced_examples.last_before(when, node, 200.0, 3)
     assert last[:2].tolist() == [105.0, 106.0] and earlier[:2].tolist() == [5.0, 6.0] and np.isnan(last[2])
-    after = paced._next_after(when, node, np.array([105.0, 106.0, 0.0]), 300.0)
+    after = paced_examples.next_after(when, node, np.array([105.0, 106.0, 0.0]), 300.0)
     assert after.tolist() == [205.0, 300.0, 300.0]
 
 
@@ -181,22 +179,22 @@ def test_the_kept_model_follows_the_solver():
 
 def test_a_training_that_was_killed_ends_with_the_same_weights(track, tmp_path, monkeypatch):
     """Stopped in the second network and started again: the very same weights."""
-    whole = bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False)
+    whole = bench.fit(paced.Paced("smoke"), track, progress=False)
     calls = []
 
-    def killed(checkpoint, run, history):
-        keep(checkpoint, run, history)
+    def killed(checkpoint, *state):
+        keep(checkpoint, *state)
         calls.append(checkpoint)
         if len(calls) == 14:
             raise KeyboardInterrupt
 
-    keep = paced.keep
-    monkeypatch.setattr(paced, "keep", killed)
+    keep = training.keep
+    monkeypatch.setattr(training, "keep", killed)
     with pytest.raises(KeyboardInterrupt):
-        bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
+        bench.fit(paced.Paced("smoke"), track, progress=False, checkpoint=tmp_path / "state")
     assert "arrival" in str(calls[-1])
-    monkeypatch.setattr(paced, "keep", keep)
-    resumed = bench.fit(paced.Paced(**paced.Paced.smoke), track, progress=False, checkpoint=tmp_path / "state")
+    monkeypatch.setattr(training, "keep", keep)
+    resumed = bench.fit(paced.Paced("smoke"), track, progress=False, checkpoint=tmp_path / "state")
     for name, tensor in whole._tensors().items():
         assert torch.equal(tensor, resumed._tensors()[name]), name
 

@@ -271,7 +271,7 @@ def test_mitchell_schaeffer_sheet():
     """Rests at rest, conducts a wave, and diffuses without loss."""
     tissue = cep.Tissue((24, 24), 10 / 23, 0.125)
     parameters = list(physics_augmented.FIRST_GUESS.values())
-    sheet = physics_augmented.Sheet(tissue, parameters, 1.0, 0.1)
+    sheet = physics_augmented.MitchellSchaeffer(tissue, parameters, 1.0, 0.1)
     assert np.abs(sheet.run(np.zeros((50, 576)))[:, :, 0]).max() == 0.0
     corner = np.zeros((100, 24, 24))
     corner[0, :5, :5] = -52.0
@@ -285,7 +285,7 @@ def test_mitchell_schaeffer_sheet():
 def test_mitchell_schaeffer_duration():
     """A long beat of one node lasts t_close log(t_out / (4 t_in)) and some t_out for its end."""
     parameters = [0.1, 6.0, 120.0, 150.0, 0.13]
-    sheet = physics_augmented.Sheet(cep.Tissue((1, 1), 1.0), parameters, 1.0, 0.02)
+    sheet = physics_augmented.MitchellSchaeffer(cep.Tissue((1, 1), 1.0), parameters, 1.0, 0.02)
     pulse = np.zeros((900, 1))
     pulse[0] = -52.0
     v = sheet.run(pulse)[:, 0, 0]

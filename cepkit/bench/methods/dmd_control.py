@@ -23,7 +23,6 @@ class DMDControl(Reduced):
         components: int = 64  # K, principal components kept
         ridges: tuple = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # to choose from; shares of an input's square
         horizon: int = 1000  # frames of the free runs on the validation part by which the penalty is chosen
-        seed: int = 0  # not used: nothing is drawn
 
     configurations = {"smoke": {"components": 8, "horizon": 100}}
     validates = True

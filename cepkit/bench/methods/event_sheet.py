@@ -3,88 +3,83 @@
 import numpy as np
 from numba import njit
 
-from cepkit.dataset import VARIABLES
+from cepkit.bench.methods.replay import onsets
 from cepkit.events import find
+from cepkit.fields import VARIABLES
 
 #: Times after activation at which a response is given [ms]: dense where it is steep, straight between.
 KNOTS = np.concatenate([
     np.arange(-8, 10, 0.25), np.arange(10, 60, 1.0), np.arange(60, 400, 4.0), np.arange(400, 1000, 10.0),
     np.arange(1000, 3001, 50.0),
 ])  # fmt: skip
+#: Knot before each quarter of a millisecond after the first knot.
+LOOKUP = np.searchsorted(KNOTS, KNOTS[0] + 0.25 * np.arange(round((KNOTS[-1] - KNOTS[0]) * 4) + 1), "right") - 1
+LOOKUP = np.minimum(LOOKUP, len(KNOTS) - 2)
 BEFORE = -KNOTS[0]  # the foot of the upstroke: a response begins so long before its activation [ms]
 AFTER = KNOTS >= 0
 RENEWAL = 2000.0  # a rest is continued from where it stands so often [ms]
 LONGEST = 3000.0  # a rest that long is as good as any longer one [ms]
 WAVE = 80.0  # a wave that has not come by then does not come [ms]
+EARLIER = 20.0  # capture also sees how the box was so long ago [ms]
 RECENT = 0.2  # weight of the last interval in the rhythm that a node remembers
 MINUTES = 200e3  # how long a beat counts in the load that a node remembers [ms]
+BEAT = 1000 / MINUTES  # what one adds to the load, which is the number of beats a second over the last minutes
 FORGOTTEN = np.array([50.0, 100.0, 500.0, 20.0])  # how long an error in each variable lasts [ms]
 V = len(VARIABLES)
 
 
 class Sheet:
-    """A sheet that is run from event to event: for each node its last activation and the course since.
+    """For each node its last activation and the course since.
 
     Parameters
     ----------
-    model : Paced
     history : array, shape (time, N, 4)
         z-scores; the last frame is time 0.
     stimulus : array, shape (time + steps, N)
     earlier : sequence of float, optional
-        When the sheet was stimulated before the history [ms from its last frame]; default: unknown,
-        as often as the training runs before they begin.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> event_sheet.Sheet.__init__.__code__.co_varnames[1:4]
-    ('model', 'history', 'stimulus')
+        When the sheet was stimulated before the history [ms]; default: as often as the training runs were.
     """
 
     def __init__(self, model, history, stimulus, earlier=None):
         self.model, self.stimulus = model, stimulus
         self.dt, self.given = model.interval, len(history)
         n = history.shape[1]
+        self.first = -(self.given - 1) * self.dt  # when the history begins [ms]
         # When a node fired before the history can only be told from the state that it was in.
-        self.when = -(self.given - 1) * self.dt - model.continue_from(history[0])[1]  # last activation [ms]
+        self.when = self.first - model.continue_from(history[0])[1]  # last activation [ms]
         self.old = self.when - 600  # the one before
         self.memory = np.full(n, np.nan)
-        self.counted = np.full(n, -(self.given - 1) * self.dt)  # when the load was reckoned last
-        self.load = np.full(n, model.usual if earlier is None else load_of(earlier, self.counted[0]))
+        self.counted = np.full(n, self.first)  # when the load was reckoned last
+        self.load = np.full(n, model.usual if earlier is None else load_of(earlier, self.first))
         self.seen = np.zeros(n, bool)  # whether the last activation is known and not guessed
         self.course = model.continue_from(history[-1])[0]  # (N, knots, 4), counted from ``origin``
         self.origin = np.zeros(n)
-        self.previous, self.begun = self.course.copy(), self.origin.copy()  # the course before, and its origin
+        self.previous, self.begun = self.course.copy(), np.zeros(n)  # the course before, and its origin
         self.since = np.full(n, -1e9)  # until when the course before holds
         self._read(history)
 
     def _read(self, history):
         """Activations of the history, and a course for every node that agrees with its last frame."""
         model, now = self.model, history[-1]
-        begin = -(self.given - 1) * self.dt
-        last = begin + np.arange(self.given) * self.dt
-        found = self._found(history, begin)
+        found = self._found(history)
         for k in onsets(self.stimulus[: self.given - 1]):
-            t = last[k]
-            boxes = model._boxes(self.stimulus[k])
-            reached = np.full(history.shape[1], np.nan)
-            for node, times in enumerate(found):
-                for a in times[(times > t) & (times < t + WAVE)]:
-                    reached[node] = a - t
+            t = self.first + k * self.dt
+            boxes = model.boxes(self.stimulus[k])
+            reached = np.where((found > t) & (found < t + WAVE), found - t, -np.inf).max(1, initial=-np.inf)
+            reached[reached < 0] = np.nan
             if t + WAVE > 0 and np.isnan(reached).any():
                 # The wave may still be on its way: it comes where it has not been.
-                caught = self._catches(history[k], history[max(k - round(20 / self.dt), 0)], boxes)
+                caught = self._catches(history[k], history[max(k - round(EARLIER / self.dt), 0)], boxes)
                 if caught.any() or np.isfinite(reached).any():
                     guess = self._arrivals(boxes, history[k], t, caught)
                     late = np.isnan(reached) & (t + guess > 0)
                     reached[late] = guess[late]
             if np.isfinite(reached).mean() > 0.5:
-                self._wave(t, reached, boxes, lambda at: state_at(history, at - begin, self.dt))
-        self.surprise = self._surprise(history, begin)
+                self._wave(t, reached, boxes, lambda at: state_at(history, at - self.first, self.dt))
+        self.surprise = self._surprise(history)
         # What the last frame shows is true: the course since the last activation is shifted to it.
         tau = -self.when
-        fired = (self.when > begin) & (tau > 0)
+        fired = (self.when > self.first) & (tau > 0)
         offset = np.zeros_like(now)
         offset[fired] = now[fired] - read_at(self.course[fired], tau[fired])
         # ... and an error in a fast variable is soon forgotten.
@@ -93,92 +88,77 @@ class Sheet:
         coming = self.when > 0
         self.previous[coming], self.begun[coming] = model.continue_from(now[coming])[0], 0.0
 
-    def _surprise(self, history, begin, points=20):
+    def _surprise(self, history, points=20):
         """Root mean square difference of the last beat, as foretold from its first moment, from the history."""
-        fired = np.flatnonzero((self.when > begin) & (self.when < -100))
+        fired = np.flatnonzero((self.when > self.first) & (self.when < -100))
         if not len(fired):
             return np.nan
-        shares = (np.arange(points) + 0.5) / points
-        errors = []
-        for share in shares:
-            t = self.when + share * -self.when
-            seen = state_at(history, t - begin, self.dt)
-            errors.append((read_at(self.course, t - self.when) - seen)[fired])
-        return float(np.sqrt(np.mean(np.square(errors))))
+        moments = [self.when - share * self.when for share in (np.arange(points) + 0.5) / points]
+        errors = [read_at(self.course, t - self.when) - state_at(history, t - self.first, self.dt) for t in moments]
+        return float(np.sqrt(np.mean(np.square(np.stack(errors)[:, fired]))))
 
-    def _found(self, history, begin):
-        """Activations of each node in the frames of the history [ms]."""
+    def _found(self, history):
+        """Activations of each node in the frames of the history, (N, beats) [ms], NaN where there are fewer."""
         if self.given < 3:
-            return [[] for _ in range(history.shape[1])]
+            return np.empty((history.shape[1], 0))
         scaling = self.model.scaling
         Vm = history[..., 0] * float(scaling.std.Vm) + float(scaling.mean.Vm)
-        times = find(np.ascontiguousarray(Vm, np.float64), np.zeros(Vm.shape), self.dt, 8)[..., 0]
-        return [row[~np.isnan(row)] + begin for row in times]
+        return find(np.ascontiguousarray(Vm, np.float64), np.zeros(Vm.shape), self.dt, 8)[..., 0] + self.first
 
     def run(self, out, mean, std):
         """Write the frames that follow into ``out``, shape (steps, N, 4), in physical units."""
-        steps, done = len(out), 0
-        self.scale = mean.astype(np.float32), std.astype(np.float32)
-        stimulated = [k for k in onsets(self.stimulus[self.given - 1 :]) if k < steps]
-        for k in [*stimulated, steps]:
-            for pause in range(done + round(RENEWAL / self.dt), k, round(RENEWAL / self.dt)):
-                self._fill(out, done, pause)
-                self._renew(pause * self.dt)
-                done = pause
-            self._fill(out, done, k)
-            done = max(done, k)
+        steps, done, wait = len(out), 0, round(RENEWAL / self.dt)
+        mean, std = mean.astype(np.float32), std.astype(np.float32)
+        for k in [*(k for k in onsets(self.stimulus[self.given - 1 :]) if k < steps), steps]:
+            for end in [*range(done + wait, k, wait), k]:
+                clocks = (self.origin, self.begun, self.since)
+                draw(out[done:end], done, self.dt, *clocks, self.course, self.previous, KNOTS, LOOKUP, mean, std)
+                done = end
+                if end < k:
+                    self._renew(end * self.dt)
             if k < steps:
                 self._stimulate(k)
 
     def _renew(self, t):
         """Nodes at rest go on from the state that they are in, since a course stays at its last knot."""
-        rest = t - self.when
-        rests = rest > RENEWAL - WAVE
+        rests = t - self.when > RENEWAL - WAVE
         if rests.any():
             self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
 
-    def _fill(self, out, first, last):
-        """Write the frames after frame ``first`` up to ``last``."""
-        if last > first:
-            clocks = (self.origin, self.begun, self.since)
-            draw(out[first:last], first, self.dt, *clocks, self.course, self.previous, KNOTS, lookup(), *self.scale)
-
     def _stimulate(self, k):
         t = k * self.dt
-        boxes = self.model._boxes(self.stimulus[self.given - 1 + k])
-        now, before = self._state(t), self._state(t - 20)
+        boxes = self.model.boxes(self.stimulus[self.given - 1 + k])
+        now, before = self._state(t), self._state(t - EARLIER)
         caught = self._catches(now, before, boxes)
         if caught.any():
             self._wave(t, self._arrivals(boxes, now, t, caught), boxes, self._state)
 
     def _state(self, t):
         """All nodes at one time, or each at its own, (N, 4)."""
-        t = np.broadcast_to(t, self.when.shape)
-        late = t >= self.since
         new, old = read_at(self.course, t - self.origin), read_at(self.previous, t - self.begun)
-        return np.where(late[:, None], new, old)
+        return np.where((t >= self.since)[:, None], new, old)
 
     def _catches(self, now, before, boxes):
         """Which of the stimulated boxes start a wave."""
-        return self.model.apply("capture", "early", self.model._early(now, before, boxes))[:, 0] > 0
+        return self.model.apply("capture", "early", self.model.early_features(now, before, boxes))[:, 0] > 0
 
     def _arrivals(self, boxes, now, t, caught):
         """When the wave comes to each node after the stimulus [ms]: of several, the first."""
-        rest = t - self.when
+        model, rest = self.model, t - self.when
         sources = [box for box, yes in zip(boxes, caught, strict=True) if yes] or boxes
-        each = [self.model.apply("arrival", "place", self.model._place(box, now, rest))[:, 0] for box in sources]
+        each = [model.apply("arrival", "place", model.place_features(box, now, rest))[:, 0] for box in sources]
         return np.maximum(10 * np.min(each, 0), 0.05)
 
     def _wave(self, t, reached, boxes, state):
         """Every node that is reached begins a new course."""
         hit = ~np.isnan(reached)
         when = np.where(hit, t + reached, 0.0)
-        shape = self.model._shape_of(reached, boxes)
+        shape = self.model.wave_features(reached, boxes)
         interval, earlier = when - self.when, self.when - self.old
         self.memory = np.where(hit & self.seen, remember(self.memory, interval), self.memory)
-        memory = np.where(np.isnan(self.memory), np.log(np.clip(interval, 100, LONGEST) / 500), self.memory)
+        memory = np.where(np.isnan(self.memory), logarithm(interval), self.memory)
         load = fade(self.load, when - self.counted)
-        features = self.model._before(state(when - BEFORE), interval, earlier, memory, load, shape)
+        features = self.model.before_features(state(when - BEFORE), interval, earlier, memory, load, shape)
         self.load, self.counted = np.where(hit, load + BEAT, self.load), np.where(hit, when, self.counted)
         course = self.model.apply("response", "before", features[hit]).reshape(-1, len(KNOTS), V)
         self.previous[hit], self.begun[hit], self.old[hit] = self.course[hit], self.origin[hit], self.when[hit]
@@ -190,74 +170,30 @@ class Sheet:
 # ---- small pieces -------------------------------------------------------------------------------------
 
 
-def onsets(stimulus):
-    """Frames at which a stimulus begins.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> stimulus = np.zeros((10, 4))
-    >>> stimulus[3:5, 0] = stimulus[8, 1] = -52.0
-    >>> event_sheet.onsets(stimulus).tolist()
-    [3, 8]
-    """
-    on = (stimulus != 0).any(1)
-    return np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
+def logarithm(ms, least=100):
+    """Logarithm of a time in units of 500 ms, of the shortest or the longest that counts where it lies beyond."""
+    return np.log(np.clip(ms, least, LONGEST) / 500)
 
 
 def remember(memory, interval):
-    """The rhythm of each node: a running mean of the logarithm of its intervals; NaN while none is known.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> new = event_sheet.remember(np.array([np.nan, 0.0]), np.array([500.0, np.nan]))
-    >>> new.tolist()  # 500 ms is the unit, and nothing is learnt from nothing
-    [0.0, 0.0]
-    """
-    new = np.log(np.clip(interval, 100, LONGEST) / 500)
+    """The rhythm of each node: a running mean of the logarithm of its intervals; NaN while none is known."""
+    new = logarithm(interval)
     mixed = np.where(np.isnan(memory), new, memory + RECENT * (new - memory))
     return np.where(np.isnan(new), memory, mixed)
 
 
-#: What one beat adds to the load of a node, which is its number of beats a second over the last minutes.
-BEAT = 1000 / MINUTES
-
-
 def fade(load, ms):
-    """What is left of a load after a time.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> round(float(event_sheet.fade(2.0, event_sheet.MINUTES)), 3)  # two beats a second, and then rest
-    0.736
-    """
+    """What is left of a load after a time."""
     return load * np.exp(-ms / MINUTES)
 
 
 def load_of(earlier, now=0.0):
-    """Load from the times of all stimuli up to now [ms].
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> round(float(event_sheet.load_of(np.arange(-3e6, 0, 500.0))), 1)  # two beats a second, for long
-    2.0
-    """
+    """Load from the times of all stimuli up to now [ms]."""
     return BEAT * np.exp(-(now - np.asarray(earlier, float)) / MINUTES).sum()
 
 
 def state_at(history, at, dt):
-    """Frames of a history at a time for each node [ms after its first], straight between frames.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> history = np.arange(5.0)[:, None, None] * np.ones((5, 2, 4))
-    >>> event_sheet.state_at(history, at=[1.5, 3.0], dt=1.0)[:, 0].tolist()
-    [1.5, 3.0]
-    """
+    """Frames of a history at a time for each node [ms after its first], straight between frames."""
     x = np.clip(np.asarray(at) / dt, 0, len(history) - 1.001)
     k = x.astype(int)
     w = (x - k)[:, None]
@@ -265,38 +201,10 @@ def state_at(history, at, dt):
     return (1 - w) * history[k, nodes] + w * history[k + 1, nodes] if len(history) > 1 else history[0]
 
 
-_table = None
-
-
-def lookup():
-    """Knot before each quarter of a millisecond after the first knot.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> knot = event_sheet.lookup()
-    >>> int(knot[0]), bool((np.diff(knot) >= 0).all())
-    (0, True)
-    """
-    global _table
-    if _table is None:
-        _table = np.searchsorted(KNOTS, KNOTS[0] + 0.25 * np.arange(round((KNOTS[-1] - KNOTS[0]) * 4) + 1), "right") - 1
-        _table = np.minimum(_table, len(KNOTS) - 2)
-    return _table
-
-
 def read_at(course, tau):
-    """Courses (N, knots, 4) at a time each (N,), straight between knots.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> course = event_sheet.KNOTS[None, :, None] * np.ones((1, len(event_sheet.KNOTS), 4))
-    >>> event_sheet.read_at(course, np.array([12.5]))[0].round(3).tolist()
-    [12.5, 12.5, 12.5, 12.5]
-    """
+    """Courses (N, knots, 4) at a time each (N,), straight between knots."""
     tau = np.clip(tau, KNOTS[0], KNOTS[-1] - 1e-6)
-    k = lookup()[((tau - KNOTS[0]) * 4).astype(int)]
+    k = LOOKUP[((tau - KNOTS[0]) * 4).astype(int)]
     w = ((tau - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k]))[:, None]
     nodes = np.arange(len(tau))
     return (1 - w) * course[nodes, k] + w * course[nodes, k + 1]
@@ -304,19 +212,7 @@ def read_at(course, tau):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def draw(out, first, dt, when, old, since, course, previous, knots, lookup, mean, std):
-    """Read frames off the courses: a node's new one from ``since`` on, the one before until then.
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import event_sheet
-    >>> knots, one = event_sheet.KNOTS, np.zeros(1)
-    >>> course = (knots[None, :, None] * np.ones((1, len(knots), 4))).astype(np.float32)
-    >>> out = np.zeros((3, 1, 4), np.float32)
-    >>> table, mean, std = event_sheet.lookup(), np.zeros(4), np.ones(4)
-    >>> event_sheet.draw(out, 0, 1.0, one, one, one, course, course, knots, table, mean, std)
-    >>> out[:, 0, 0].round(3).tolist()  # a course that is the time itself
-    [1.0, 2.0, 3.0]
-    """
+    """Read frames off the courses: a node's new one from ``since`` on, the one before until then."""
     low, high = knots[0], knots[-1] - 1e-6
     for f in range(len(out)):
         t = (first + f + 1) * dt

@@ -1,8 +1,7 @@
 """Physics augmented: a sheet of two variables a node, and a small network that says what is missing."""
 
-import json
-import time
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,9 +9,12 @@ from numba import njit
 from scipy.optimize import minimize
 from torch import nn
 
-from cepkit.dataset import VARIABLES, Scaling, to_tensor
-from cepkit.tissue import Tissue
+from cepkit.bench.methods.pod_galerkin import tissue_of
+from cepkit.dataset import Scaling, to_tensor
+from cepkit.fields import VARIABLES
 from cepkit.surrogates.base import Surrogate, surrogate
+from cepkit.tissue import Tissue
+from cepkit.training import Drawn, tune
 
 SPAN = 100.0  # mV for one unit of v, for the stimulus
 MEMORY = (5.0, 20.0, 60.0, 200.0, 600.0, 2000.0)  # time constants of the averages of v that the network sees [ms]
@@ -22,121 +24,60 @@ FIRST_GUESS = {"t_in": 0.25, "t_out": 6.0, "t_open": 120.0, "t_close": 180.0, "v
 
 @dataclass(frozen=True)
 class Settings:
-    """Of :class:`PhysicsAugmented`.
-
-    Parameters
-    ----------
-    dt : float
-        Step of the sheet [ms].
-    evaluations : int
-        Runs of the sheet that the search for its five parameters may make.
-    runs, frames : int
-        Training runs, and frames of each, that the search compares with.
-    hidden : int
-        Units in each of the two hidden layers of the correction.
-    samples : int
-        Pairs of a node and a frame drawn from each training run.
-    batch, rounds : int
-        Pairs in a batch, and number of batches.
-    learning_rate : float
-    seed : int
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import physics_augmented
-    >>> physics_augmented.Settings(hidden=16).hidden
-    16
-    """
-
-    dt: float = 0.1
-    evaluations: int = 60
-    runs: int = 3
-    frames: int = 3000
-    hidden: int = 40
-    samples: int = 30_000
-    batch: int = 2048
-    rounds: int = 3000
+    dt: float = 0.1  # step of the sheet [ms]
+    evaluations: int = 60  # runs of the sheet that the search for its five parameters may make
+    runs: int = 3  # training runs that the search compares with,
+    frames: int = 3000  # and frames of each
+    hidden: int = 40  # units in each of the two hidden layers of the correction
+    samples: int = 30_000  # pairs of a node and a frame drawn from each training run
+    batch: int = 2048  # pairs
+    rounds: int = 3000  # batches
     learning_rate: float = 5e-3
     seed: int = 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out):
-    """Mitchell and Schaeffer's two equations on a sheet, frame after frame.
+    """Mitchell and Schaeffer's two equations, frame after frame: v, h and memory are advanced in place.
 
-    Parameters
-    ----------
-    v, h : arrays, shape (ny, nx)
-        Advanced in place.
-    memory : array, shape (ny * nx, M)
-        Running averages of v, advanced in place.
-    stimulus : array, shape (frames, ny, nx)
-        Rate of change of v by the stimulus [1/ms].
-    ahead, behind : arrays, shape (2, ny, nx)
-    p : array
-        t_in, t_out, t_open, t_close [ms], v_gate.
-    decay : array, shape (M,)
-        What is left of each average after a frame.
-    out : array, shape (frames, ny * nx, 2 + M)
-        Receives v, h and the averages at the end of each frame.
+    The stimulus is a rate of change of v [1/ms], p are the five parameters, decay is what a frame leaves of each
+    average of v in memory, and out, shape (frames, N, 2 + M), receives v, h and memory.
     """
     ny, nx = v.shape
-    change = np.empty_like(v)
+    change, flat_v, flat_h = np.empty_like(v), v.reshape(-1), h.reshape(-1)
     for frame in range(stimulus.shape[0]):
         for _ in range(substeps):
             for i in range(ny):
                 for j in range(nx):
                     x = v[i, j]
                     flow = h[i, j] * x * x * (1 - x) / p[0] - x / p[1] + stimulus[frame, i, j]
-                    flow += ahead[0, i, j] * (v[min(i + 1, ny - 1), j] - x) + behind[0, i, j] * (
-                        v[max(i - 1, 0), j] - x
-                    )
-                    flow += ahead[1, i, j] * (v[i, min(j + 1, nx - 1)] - x) + behind[1, i, j] * (
-                        v[i, max(j - 1, 0)] - x
-                    )
+                    down, up = v[min(i + 1, ny - 1), j] - x, v[max(i - 1, 0), j] - x
+                    flow += ahead[0, i, j] * down + behind[0, i, j] * up
+                    right, left = v[i, min(j + 1, nx - 1)] - x, v[i, max(j - 1, 0)] - x
+                    flow += ahead[1, i, j] * right + behind[1, i, j] * left
                     change[i, j] = flow
                     h[i, j] += dt * ((1 - h[i, j]) / p[2] if x < p[4] else -h[i, j] / p[3])
             for i in range(ny):
                 for j in range(nx):
                     v[i, j] = min(max(v[i, j] + dt * change[i, j], -0.5), 1.5)
-        for i in range(ny):
-            for j in range(nx):
-                n = i * nx + j
-                out[frame, n, 0] = v[i, j]
-                out[frame, n, 1] = h[i, j]
-                for k in range(decay.shape[0]):
-                    memory[n, k] = v[i, j] + (memory[n, k] - v[i, j]) * decay[k]
-                    out[frame, n, 2 + k] = memory[n, k]
+        for n in range(v.size):
+            out[frame, n, 0], out[frame, n, 1] = flat_v[n], flat_h[n]
+            for k in range(decay.shape[0]):
+                memory[n, k] = flat_v[n] + (memory[n, k] - flat_v[n]) * decay[k]
+                out[frame, n, 2 + k] = memory[n, k]
 
 
-class Sheet:
-    """A Mitchell-Schaeffer sheet at rest, to be driven by a stimulus.
+class MitchellSchaeffer:
+    """A Mitchell-Schaeffer sheet of one or two axes at rest, to be driven by a stimulus.
 
     dv/dt = div(D grad v) + h v^2 (1 - v) / t_in - v / t_out + stimulus; dh/dt = (1 - h) / t_open below v_gate,
     -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  Diffusion is that of the
-    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial cannot make it explode.
-
-    Parameters
-    ----------
-    tissue : Tissue
-        One or two axes longer than a node.
-    parameters : sequence of float
-        In the order of FIRST_GUESS.
-    interval, dt : float
-        [ms]
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods import physics_augmented
-    >>> sheet = physics_augmented.Sheet(cep.Tissue((4, 4)), list(physics_augmented.FIRST_GUESS.values()), 1.0, 0.1)
-    >>> features = sheet.run(np.zeros((5, 16)))
-    >>> features.shape, float(abs(features[..., 0]).max())  # nobody stimulates
-    ((5, 16, 8), 0.0)
+    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make
+    it explode.
     """
 
     def __init__(self, tissue, parameters, interval, dt):
-        self.shape = tissue.shape
-        self.weights = tissue.weights
+        self.shape, self.weights = tissue.shape, tissue.weights
         self.parameters = np.asarray(parameters, float)
         self.substeps = round(interval / dt)
         self.dt = interval / self.substeps
@@ -162,62 +103,31 @@ class PhysicsAugmented(Surrogate):
     node, makes the four variables of that node's v, h and running averages of v.  The potential is a straight
     line in v plus the network's correction.  The sheet starts at rest, and the stimulus of the history drives it
     to the start; of the frames given the model reads **none**.
-
-    Attributes
-    ----------
-    parameters : array, shape (5,)
-    line : array, shape (2,)
-        z-scored potential at v = 0, and for one unit of v.
-
-    Examples
-    --------
-    >>> sheet = cep.Tissue((24, 24), spacing=10 / 23)
-    >>> run = cep.simulate(sheet, cep.Protocol(), 20.0, progress=False)
-    >>> field = cep.stimulus_field(cep.Protocol(), like=run)
-    >>> forecast = cep.load("paced-physics_augmented").rollout(run.isel(time=slice(0, 11)), steps=10, stimulus=field)
-    >>> bool(forecast.Vm.max() < -60)  # nobody stimulates
-    True
     """
 
-    reads_stimulus = True
-    trains = True
-    smoke = {"evaluations": 8, "runs": 1, "frames": 600, "samples": 4000, "rounds": 60, "hidden": 16}
+    Settings = Settings
+    configurations = {
+        "smoke": {"evaluations": 8, "runs": 1, "frames": 600, "samples": 4000, "rounds": 60, "hidden": 16}
+    }
+    reads_stimulus = trains = True
 
-    def __init__(self, **changes):
-        super().__init__()
-        for name in changes:
-            if name not in (known := [field.name for field in fields(Settings)]):
-                raise ValueError(f"{name}={changes[name]!r} is no setting of {self.name}; choose from {known}")
-        self.settings = Settings(**changes)
-        self.configuration = asdict(self.settings)
-
-    # ---- learning -------------------------------------------------------------------------------------
-    def _fit(self, pieces, stimuli, validation=(), progress=True):
-        began = time.perf_counter()
-        if "tissue" not in pieces[0].attrs:
-            raise ValueError(f"trajectories: no tissue in the attributes, and {self.name} needs its diffusivity")
-        self.tissue = Tissue(**json.loads(pieces[0].attrs["tissue"]))
-        self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in pieces])
-        found = self._fit_sheet(pieces, stimuli)
-        rng = np.random.default_rng(self.settings.seed)
-        features, wanted = self._samples(pieces, stimuli, rng)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.settings.seed)
-            history = self._fit_network(features, wanted)
+    def _fit(self, learning):
+        self.tissue = tissue_of(learning.runs[0], self.name)
+        self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
+        found = self._fit_sheet(learning)
+        history = self._fit_network(*self._samples(learning), learning)
         self.card |= {"training": history, "tissue": self.tissue.describe(), "scaling": self.scaling.to_dict()}
         self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
         self.card["unexplained by the sheet"] = float(found)
-        self.card["weights"] = sum(t.numel() for t in self._tensors().values())
-        self.card["training seconds"] = time.perf_counter() - began
 
     def _sheet(self, parameters):
-        return Sheet(self.tissue, parameters, self.interval, self.settings.dt)
+        return MitchellSchaeffer(self.tissue, parameters, self.interval, self.settings.dt)
 
-    def _fit_sheet(self, pieces, stimuli):
+    def _fit_sheet(self, learning):
         """Five parameters by Nelder and Mead's search: how little of Vm is a straight line in v."""
         s = self.settings
         cases = []
-        for piece, stimulus in list(zip(pieces, stimuli, strict=True))[: s.runs]:
+        for piece, stimulus in list(zip(learning.runs, learning.stimuli, strict=True))[: s.runs]:
             n = min(s.frames, piece.sizes["time"])
             cases.append((stimulus[: n - 1].numpy(), piece.Vm.values[1:n].reshape(n - 1, -1)))
 
@@ -231,16 +141,15 @@ class PhysicsAugmented(Surrogate):
             return 1 - r**2 if r > 0 else 1.0
 
         guess = np.log(list(FIRST_GUESS.values()))
-        simplex = np.vstack([guess, guess + 0.2 * np.eye(5)])
-        options = {"maxfev": s.evaluations, "initial_simplex": simplex}
+        options = {"maxfev": s.evaluations, "initial_simplex": np.vstack([guess, guess + 0.2 * np.eye(5)])}
         found = minimize(unexplained, guess, method="Nelder-Mead", options=options)
         self.parameters = np.exp(found.x).astype(np.float32).astype(float)  # as the file will hold them
         return found.fun
 
-    def _samples(self, pieces, stimuli, rng):
+    def _samples(self, learning):
         """Features (samples, F) and z-scored frames (samples, 4) at nodes and times drawn at random."""
-        features, wanted = [], []
-        for piece, stimulus in zip(pieces, stimuli, strict=True):
+        rng, features, wanted = np.random.default_rng(self.settings.seed), [], []
+        for piece, stimulus in zip(learning.runs, learning.stimuli, strict=True):
             n = min(piece.sizes["time"], 10_000)
             made = self._sheet(self.parameters).run(stimulus[: n - 1].numpy())
             truth = to_tensor(self.scaling.apply(piece.isel(time=slice(1, n)))).unflatten(-1, (-1, len(VARIABLES)))
@@ -252,28 +161,32 @@ class PhysicsAugmented(Surrogate):
 
     def _build(self):
         n, hidden = 2 + len(MEMORY), self.settings.hidden
-        layers = (nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4))
-        return nn.Sequential(*layers)
+        return nn.Sequential(
+            nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4)
+        )
 
-    def _fit_network(self, features, wanted):
+    def _fit_network(self, features, wanted, learning):
         s = self.settings
+        torch.manual_seed(s.seed)
         v = torch.stack([torch.ones(len(features)), features[:, 0]], dim=1)
-        self.line = torch.linalg.lstsq(v, wanted[:, :1]).solution[:, 0]
+        self.line = torch.linalg.lstsq(v, wanted[:, :1]).solution[:, 0]  # z-scored potential at v = 0, and for 1 of v
         self.centre, self.width = features.mean(0), features.std(0).clamp_min(1e-3)
         self.network = self._build()
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, s.rounds)
-        history = []
-        for k in range(s.rounds):
+
+        def draw():
             drawn = torch.randint(len(features), (s.batch,))
-            loss = (self._decode(features[drawn]) - wanted[drawn]).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if k % 100 == 0 or k == s.rounds - 1:
-                history.append({"round": k, "loss": loss.item()})
-        return history
+            return features[drawn], wanted[drawn]
+
+        def loss(network, batch, done):
+            return (self._decode(batch[0]) - batch[1]).square().mean()
+
+        updates = math.gcd(s.rounds, 100)
+        history = tune(
+            self.network, Drawn(draw), loss, epochs=s.rounds // updates, updates=updates,
+            learning_rate=s.learning_rate, schedule="cosine", progress=learning.progress, what="correction",
+            checkpoint=learning.checkpoint and f"{learning.checkpoint}-correction",
+        )  # fmt: skip
+        return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
 
     def _decode(self, features):
         """Features (..., F) to z-scored variables (..., 4)."""
@@ -281,7 +194,6 @@ class PhysicsAugmented(Surrogate):
         physics = self.line[0] + self.line[1] * features[..., :1]
         return torch.cat([correction[..., :1] + physics, correction[..., 1:]], dim=-1)
 
-    # ---- running --------------------------------------------------------------------------------------
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
         mean, std = self.scaling.vectors(self.nodes)
@@ -297,14 +209,12 @@ class PhysicsAugmented(Surrogate):
             out[k] = out[k] * std + mean
         return out
 
-    # ---- files ----------------------------------------------------------------------------------------
     def _tensors(self):
         own = {"parameters": torch.tensor(self.parameters, dtype=torch.float32), "line": self.line}
         own |= {"centre": self.centre, "width": self.width}
         return own | {f"network.{k}": v for k, v in self.network.state_dict().items()}
 
     def _restore(self, tensors, card):
-        self.settings = Settings(**card["configuration"])
         self.tissue = Tissue(**card["tissue"])
         self.scaling = Scaling.from_dict(card["scaling"])
         self.parameters = tensors.pop("parameters").double().numpy()

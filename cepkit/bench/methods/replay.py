@@ -9,49 +9,49 @@ from cepkit.surrogates.base import Surrogate, surrogate
 SITE_MM, INTERVAL_MS = 0.5, (30.0, 100.0, 300.0)  # differences that count as much as each other
 
 
-class _Replay(Surrogate):
+class Replay(Surrogate):
     """Keeps the training frames, cut into beats: the stretch from one stimulus to the next.
 
-    A method writes ``_choose``.  The library is held in memory in half precision, a thousandth of a
-    standard deviation; it is no model to be saved.
+    ``shelf``, shape (frames, N_in), are z-scores in half precision, a thousandth of a standard deviation; a row of
+    ``beats`` is a first frame, a length and what ``_features`` says.  A method writes ``_choose``.
     """
 
     reads_stimulus = True
 
-    def _fit(self, pieces, stimuli, validation=(), progress=True):
-        self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 5)) for piece in pieces])
-        self.shelf, self.beats, offset = [], [], 0
-        for piece, stimulus in zip(pieces, stimuli, strict=True):
-            self.shelf.append(to_tensor(self.scaling.apply(piece)).half())
+    def _fit(self, learning):
+        self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 5)) for piece in learning.runs])
+        self.card["scaling"] = self.scaling.to_dict()
+        shelf, beats, offset = [], [], 0
+        for piece, stimulus in zip(learning.runs, learning.stimuli, strict=True):
+            shelf.append(to_tensor(self.scaling.apply(piece)).half())
             times = onsets(stimulus)
-            ends = [*times[1:], len(stimulus) - 1]
-            for k, (begin, end) in enumerate(zip(times, ends, strict=True)):
-                features = self._features(stimulus, times, k)
-                self.beats.append((offset + begin, end - begin, *features))
+            for k, (begin, end) in enumerate(zip(times, [*times[1:], len(stimulus) - 1], strict=True)):
+                beats.append(np.concatenate([[offset + begin, end - begin], *self._features(stimulus, times, k)]))
             offset += len(stimulus)
-        self.shelf = torch.cat(self.shelf)
-        if not self.beats:
+        if not beats:
             raise ValueError("stimulus: not one in all trajectories, so there is no beat to replay")
-        self.begin, self.length = (np.array([b[k] for b in self.beats]) for k in (0, 1))
-        self.sites, self.intervals = (np.stack([b[k] for b in self.beats]) for k in (2, 3))
+        self._take(torch.cat(shelf), np.stack(beats))
+
+    def _take(self, shelf, beats):
+        self.shelf, self.beats = shelf, beats
+        self.begin, self.length = beats[:, :2].astype(int).T
 
     def _features(self, stimulus, times, k):
         """Centre of the stimulated nodes [mm] and their spread, and the last three intervals [ms]."""
-        axes = [np.asarray(c) for c in self.grid.values()]
-        where = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")])
+        where = np.stack([g.ravel() for g in np.meshgrid(*self.grid.values(), indexing="ij")])
         on = stimulus[times[k]].numpy() != 0
         site = np.concatenate([where[:, on].mean(1), where[:, on].std(1)])
         ago = [times[k - j] - times[k - j - 1] if k > j else np.nan for j in range(3)]
         return site, np.array(ago, float) * self.interval
 
     def _choose(self, site, intervals, needed):
-        """Which beat answers: an index."""
+        """Which beat answers, for so many frames: an index."""
         raise NotImplementedError
 
     def _rollout(self, X, start, steps, stimulus):
-        return torch.stack([self._replay(x, s, steps) for x, s in zip(X, stimulus, strict=True)])
+        return torch.stack([self._answer(x, told, steps) for x, told in zip(X, stimulus, strict=True)])
 
-    def _replay(self, X, stimulus, steps):
+    def _answer(self, X, stimulus, steps):
         mean, std = self.scaling.vectors(self.nodes)
         given, times = len(X), onsets(stimulus)
         out = X[-1:].repeat(steps, 1)  # before any stimulus: nothing changes
@@ -66,90 +66,55 @@ class _Replay(Surrogate):
             out[frames - given] = self.shelf[torch.from_numpy(at)].float() * std + mean
         return out
 
+    def _tensors(self):
+        return {"shelf": self.shelf, "beats": torch.from_numpy(self.beats)}
+
+    def _restore(self, tensors, card):
+        self.scaling = Scaling.from_dict(card["scaling"])
+        self._take(tensors["shelf"], tensors["beats"].numpy())
+
 
 @surrogate("nearest_beat", "nearest beat", "#AA4499", "--", version="740b3a708b4e611a")
-class NearestBeat(_Replay):
-    """Replays the training beat that is nearest in site and in the last three intervals, and long enough.
-
-    Sites differ by the distance of their centres and of their spreads; the scales between
-    millimetres and milliseconds are ``SITE_MM`` and ``INTERVAL_MS``.
-
-    Examples
-    --------
-    >>> trajectory, stimulus = cep.check.toy()
-    >>> model = cep.surrogates.make("nearest_beat").fit(trajectory, stimulus=stimulus)
-    >>> forecast = model.rollout(trajectory.isel(time=slice(0, 60)), steps=40, stimulus=stimulus)
-    >>> len(model.beats), round(float(forecast.Vm.max()))
-    (3, 35)
-    """
-
+class NearestBeat(Replay):
+    """Replays the training beat that is nearest in site (centre and spread) and last intervals, and long enough."""
 
     def _choose(self, site, intervals, needed):
-        away = (((self.sites - site) / SITE_MM) ** 2).sum(1)
-        difference = (self.intervals - intervals) / np.array(INTERVAL_MS)
+        sites, known = self.beats[:, 2:-3], self.beats[:, -3:]
+        away = (((sites - site) / SITE_MM) ** 2).sum(1)
+        difference = (known - intervals) / np.array(INTERVAL_MS)
         # An interval that one of the two does not know counts as a middling difference.
         away += np.where(np.isnan(difference), 4.0, difference**2).sum(1)
         long_enough = self.length >= min(needed, self.length.max())
         return int(np.argmin(np.where(long_enough, away, np.inf)))
 
 
-class LastResponse(_Replay):
-    """The tape recorder for irregular pacing: every stimulus is answered as the last one of training was.
-
-    Examples
-    --------
-    >>> from cepkit.surrogates import LastResponse
-    >>> trajectory, stimulus = cep.check.toy()
-    >>> model = LastResponse().fit(trajectory, stimulus=stimulus)
-    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=40, stimulus=stimulus).sizes)
-    {'start': 1, 'lead_time': 40, 'y': 4, 'x': 4}
-    """
-
-    name = "last_beat"
+@surrogate("last_response", "last response", "#882255", "--")
+class LastResponse(Replay):
+    """The tape recorder for irregular pacing: every stimulus is answered as the last one of training was."""
 
     def _choose(self, site, intervals, needed):
         return len(self.beats) - 1
 
 
-class MeanResponse(_Replay):
-    """Climatology for irregular pacing: the mean of all training frames so long after a stimulus.
+@surrogate("mean_response", "mean response", "#117733", "-.")
+class MeanResponse(Replay):
+    """Climatology for irregular pacing: the mean of all training frames so long after a stimulus."""
 
-    Examples
-    --------
-    >>> from cepkit.surrogates import MeanResponse
-    >>> trajectory, stimulus = cep.check.toy()
-    >>> model = MeanResponse().fit(trajectory, stimulus=stimulus)
-    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=40, stimulus=stimulus).sizes)
-    {'start': 1, 'lead_time': 40, 'y': 4, 'x': 4}
-    """
-
-    name = "climatology"
-
-    def _fit(self, pieces, stimuli, validation=(), progress=True):
-        super()._fit(pieces, stimuli)
+    def _fit(self, learning):
+        super()._fit(learning)
         longest = int(np.quantile(self.length, 0.99))
         total = torch.zeros(longest + 1, self.shelf.shape[1])
         count = torch.zeros(longest + 1, 1)
         for begin, length in zip(self.begin, np.minimum(self.length, longest), strict=True):
             total[: length + 1] += self.shelf[begin : begin + length + 1]
             count[: length + 1] += 1
-        self.shelf = (total / count.clamp_min(1)).half()
-        self.begin, self.length = np.zeros(1, int), np.array([longest])
+        self._take((total / count.clamp_min(1)).half(), np.array([[0.0, longest]]))
 
     def _choose(self, site, intervals, needed):
         return 0
 
 
 def onsets(stimulus):
-    """Frames at which a stimulus begins, of a tensor (time, N).
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods.replay import onsets
-    >>> stimulus = torch.zeros(10, 4)
-    >>> stimulus[3:5, 0] = stimulus[8, 1] = -52.0
-    >>> onsets(stimulus).tolist()
-    [3, 8]
-    """
-    on = (stimulus != 0).any(1).numpy()
+    """Frames at which a stimulus begins, of an array or tensor (time, N)."""
+    on = (np.asarray(stimulus) != 0).any(1)
     return np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))

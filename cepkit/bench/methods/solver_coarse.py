@@ -1,51 +1,41 @@
 """The solver itself as an entrant: at coarse settings, knowing no more than the others."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from cepkit import cell, pacing
-from cepkit.dataset import VARIABLES, to_tensor
+from cepkit.dataset import to_tensor
+from cepkit.fields import SHEET, VARIABLES
 from cepkit.pacing import Protocol, Stimulus
+from cepkit.progress import processors
 from cepkit.region import everywhere, mask
 from cepkit.solver import final_state, simulate
-from cepkit.tissue import Tissue
 from cepkit.surrogates.base import Surrogate, surrogate
+from cepkit.tissue import Tissue
+
+
+@dataclass(frozen=True)
+class Settings:
+    dt: float = 0.1  # [ms], or "adaptive"
+    dtype: str = "float64"
+    diffusivity: float = SHEET["diffusivity"]  # [mm2/ms]
 
 
 @surrogate("solver_coarse", "coarse solver", "#555555", "-.", version="a7202f2a8810a8e5")
 class SolverCoarse(Surrogate):
     """:func:`cepkit.simulate` with a large time step.
 
-    A history holds four of the nineteen state variables.  So it starts from a single cell that was
-    paced for a while, simulates the history under its stimuli, then takes Vm, Cai, CaSR and CaSS
-    from the last frame given: the other fifteen are what the stimuli have made of them.
-
-    Parameters
-    ----------
-    dt : float or "adaptive"
-        [ms]
-    dtype : str
-    diffusivity : float
-        [mm2/ms]
-
-    Examples
-    --------
-    >>> trajectory, stimulus = cep.check.toy()
-    >>> model = cep.surrogates.make("solver_coarse", dt=0.1).fit(trajectory, stimulus=stimulus)
-    >>> dict(model.rollout(trajectory.isel(time=slice(0, 60)), steps=10, stimulus=stimulus).sizes)
-    {'start': 1, 'lead_time': 10, 'y': 4, 'x': 4}
+    A history holds four of the nineteen state variables.  So it starts from a single cell that was paced for a while,
+    simulates the history, then takes those four from the last frame: the others are what the stimuli have made of them.
     """
 
+    Settings = Settings
     reads_stimulus = True
 
-    def __init__(self, dt=0.1, dtype="float64", diffusivity=0.125):
-        super().__init__()
-        self.configuration = {"dt": dt, "dtype": dtype, "diffusivity": diffusivity}
-
-    def _fit(self, pieces, stimuli, validation=(), progress=True):
+    def _fit(self, learning):
         one = Tissue((1, 1), 1.0, 0.0)
         paced = simulate(one, pacing.periodic(650.0, 20, everywhere(one)), 13_000.0, save_every=1000.0, progress=False)
         state = final_state(paced)
@@ -55,19 +45,18 @@ class SolverCoarse(Surrogate):
     def tissue(self):
         """The sheet that the histories are of."""
         axes = list(self.grid.values())
-        spacing = tuple(float(np.diff(c).mean()) if len(c) > 1 else 10 / 23 for c in axes)
-        return Tissue(tuple(len(c) for c in axes), spacing, self.configuration["diffusivity"])
+        spacing = tuple(float(np.diff(c).mean()) if len(c) > 1 else SHEET["spacing"] for c in axes)
+        return Tissue(tuple(len(c) for c in axes), spacing, self.settings.diffusivity)
 
     def _rollout(self, X, start, steps, stimulus):
-        tissue = self.tissue
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            jobs = [pool.submit(self._one, tissue, x, s, steps, len(X) == 1) for x, s in zip(X, stimulus, strict=True)]
+        with ThreadPoolExecutor(processors()) as pool:
+            jobs = [pool.submit(self._one, x, s, steps, len(X) == 1) for x, s in zip(X, stimulus, strict=True)]
             return torch.stack([job.result() for job in jobs])
 
-    def _one(self, tissue, X, stimulus, steps, alone):
-        run = {"dt": self.configuration["dt"], "dtype": self.configuration["dtype"], "save_every": self.interval}
+    def _one(self, X, stimulus, steps, alone):
+        run = {"dt": self.settings.dt, "dtype": self.settings.dtype, "save_every": self.interval}
         run |= {"progress": False, "threads": None if alone else 1}
-        state, given = self.state, len(X)
+        tissue, state, given = self.tissue, self.state, len(X)
         if given > 1:
             before = protocol_of(stimulus[: given - 1], tissue, self.interval)
             state = final_state(simulate(tissue, before, (given - 1) * self.interval, initial=state, **run))
@@ -85,23 +74,7 @@ class SolverCoarse(Surrogate):
 
 
 def protocol_of(stimulus, tissue, interval):
-    """The protocol whose stimulus field this is.
-
-    Parameters
-    ----------
-    stimulus : torch.Tensor, shape (time, N)
-    tissue : Tissue
-    interval : float
-        Between its rows [ms].
-
-    Examples
-    --------
-    >>> from cepkit.bench.methods.solver_coarse import protocol_of
-    >>> stimulus = torch.zeros(10, 16)
-    >>> stimulus[3, :4] = -52.0
-    >>> protocol_of(stimulus, cep.Tissue((4, 4)), interval=1.0).times.tolist()
-    [3.0]
-    """
+    """The protocol whose stimulus field, a tensor (time, N) with a row every ``interval`` ms, this is."""
     stimuli = []
     for k in torch.nonzero((stimulus != 0).any(1)).ravel().tolist():
         row = stimulus[k].numpy().reshape(tissue.shape)
