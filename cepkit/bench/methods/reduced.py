@@ -20,7 +20,7 @@ EVERY = 5  # frames from one that scaling and components are computed from to th
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn`` and ``_run``; its settings have ``components`` and ``seed``.  ``basis`` (N_in, K) has
+    A method writes ``_learn`` and ``_run``; its settings have ``components`` and, if it draws, ``seed``.  ``basis`` (N_in, K) has
     orthonormal columns, ``(frame - mean) / std @ basis`` are the components, and ``scale`` (K,) is the standard
     deviation of each in training.
     """
@@ -53,7 +53,8 @@ class Reduced(Surrogate):
         part = learning.part("validation") if self.validates else None
         validation = list(zip(*self._reduced(part), strict=True)) if part else []
         began = time.perf_counter()  # the components are the same for all methods, so they do not count
-        torch.manual_seed(self.settings.seed)
+        if self.draws:
+            torch.manual_seed(self.settings.seed)
         self._build(A[0].shape[1], U[0].shape[1])
         self._learn(A, U, validation, learning)
         self.card |= {"scaling": self.scaling.to_dict(), "training seconds": time.perf_counter() - began}

@@ -101,7 +101,7 @@ class Readout(Stepped):
         s, trials = self.settings, []
         a, u, y = blocks_of(A, U, s.stride)
         a = a + s.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(s.seed))
-        for self.choice in bar(s.choices if validation else s.choices[:1], learning.progress):
+        for self.choice in bar(s.choices if validation else s.choices[:1], self.name, "choice", learning.progress):
             gram, cross, samples = 0.0, 0.0, 0
             for X, Y in self._moments(a, u, y):
                 gram, cross, samples = gram + (X.T @ X).double(), cross + (X.T @ Y).double(), samples + len(X)
