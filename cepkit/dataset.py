@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cepkit.fields import UNITS, VARIABLES
+from cepkit.fields import SPACE, UNITS, VARIABLES
 
 
 def split(trajectory, fraction=0.8):
@@ -29,8 +29,7 @@ def split(trajectory, fraction=0.8):
 
 @dataclass(frozen=True)
 class Scaling:
-    """z-scores: one mean and one standard deviation per variable, over time and nodes, in its physical unit.
-    """
+    """z-scores: one mean and one standard deviation per variable, over time and nodes, in its physical unit."""
 
     mean: xr.Dataset
     std: xr.Dataset
@@ -42,8 +41,7 @@ class Scaling:
         pieces = [piece[list(VARIABLES)] for piece in pieces]
         train = pieces[0] if len(pieces) == 1 else xr.concat(pieces, "time", join="override")
         # Sums over tens of millions of numbers need float64.
-        mean = train.mean(dtype=np.float64).compute()
-        std = train.std(dtype=np.float64).compute()
+        mean, std = train.mean(dtype=np.float64).compute(), train.std(dtype=np.float64).compute()
         for name in VARIABLES:
             if not std[name] > 0:
                 raise ValueError(
@@ -62,10 +60,8 @@ class Scaling:
 
     def vectors(self, nodes):
         """Mean and standard deviation repeated for each node, as two tensors of shape (N_in,)."""
-        return tuple(
-            torch.tensor([float(s[v]) for v in VARIABLES], dtype=torch.float32).repeat(nodes)
-            for s in (self.mean, self.std)
-        )
+        numbers = ([float(s[v]) for v in VARIABLES] for s in (self.mean, self.std))
+        return tuple(torch.tensor(row, dtype=torch.float32).repeat(nodes) for row in numbers)
 
     def to_dict(self):
         """Plain numbers, for a card."""
@@ -86,7 +82,7 @@ def to_tensor(fields):
     if missing:
         raise ValueError(f"fields: no {', '.join(missing)}; a trajectory has the variables {', '.join(VARIABLES)}")
     first = fields[VARIABLES[0]]
-    space = [d for d in first.dims if d in ("z", "y", "x")]
+    space = [d for d in SPACE if d in first.dims]
     lead = [d for d in first.dims if d not in space]
     out = np.empty((*first.shape, len(VARIABLES)), np.float32)
     for k, v in enumerate(VARIABLES):
@@ -109,24 +105,9 @@ def to_dataset(X, coords, dims):
 def principal_components(X, count):
     """Directions that hold most of the variance, scaled so that their mean square is that of the frames.
 
-    Parameters
-    ----------
-    X : list of torch.Tensor, each of shape (time, N_in)
-    count : int
-        K.
-
-    Returns
-    -------
-    torch.Tensor, shape (N_in, K)
-        ``X @ basis`` are the components.  Its columns are orthogonal, all of the length
-        sqrt(K / N_in), so that a mean squared error of components is that of frames (but for what
-        K components cannot hold).
-
-    Examples
-    --------
-    >>> X = cep.dataset.to_tensor(cep.check.toy()[0])
-    >>> tuple(cep.dataset.principal_components([X], count=3).shape)
-    (64, 3)
+    Of frames X, a list of tensors (time, N_in), the components are ``X @ basis``; basis has the shape (N_in, K).  Its
+    columns are orthogonal, all of the length sqrt(K / N_in), so that a mean squared error of components is that of
+    frames (but for what K components cannot hold).
     """
     n_in = X[0].shape[1]
     if not 1 <= count <= n_in:
@@ -154,9 +135,7 @@ def leading(moment, count, exact=None):
 class Windows:
     """Training sequences X_i = {x_t, ..., x_(t + N_t - 1)} of Section 3.1, cut out only when asked for.
 
-    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.
-
-    X is a tensor (time, N_in) or a list of such; windows of ``length`` (N_t) frames, whose starts are ``stride``
+    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.  X is a tensor (time, N_in) or a list of such; windows of ``length`` (N_t) frames, whose starts are ``stride``
     frames apart, never reach over the end of one trajectory into the next.
     """
 
@@ -168,11 +147,9 @@ class Windows:
         if stride < 1:
             raise ValueError(f"stride={stride!r} must be 1 or more frames")
         ends = np.cumsum(sizes)
-        self.X = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        self.length = length
-        self.starts = torch.from_numpy(
-            np.concatenate([np.arange(e - n, e - length + 1, stride) for n, e in zip(sizes, ends, strict=True)])
-        )
+        starts = [np.arange(e - n, e - length + 1, stride) for n, e in zip(sizes, ends, strict=True)]
+        self.X, self.length = pieces[0] if len(pieces) == 1 else torch.cat(pieces), length
+        self.starts = torch.from_numpy(np.concatenate(starts))
 
     def __len__(self):
         return len(self.starts)
@@ -184,18 +161,15 @@ class Windows:
 
 
 def windows(trajectory, length, stride=1):
-    """Windows of a trajectory (see :class:`Windows`): ``windows(train, 1000)[[0, 1]]`` is a batch.
-    """
+    """Windows of a trajectory (see :class:`Windows`): ``windows(train, 1000)[[0, 1]]`` is a batch."""
     return Windows(to_tensor(trajectory), length, stride)
 
 
 def check_fields(fields, argument):
-    """Refuse what is no trajectory, in the caller's words.
-    """
+    """Refuse what is no trajectory, in the caller's words."""
     if not isinstance(fields, xr.Dataset):
-        raise ValueError(
-            f"{argument} is a {type(fields).__name__}; it must be an xarray.Dataset with dims (time, y, x)"
-        )
+        kind = type(fields).__name__
+        raise ValueError(f"{argument} is a {kind}; it must be an xarray.Dataset with dims (time, y, x)")
     missing = [v for v in VARIABLES if v not in fields]
     if missing or "time" not in fields.dims or fields.sizes["time"] < 1:
         raise ValueError(

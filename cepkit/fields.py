@@ -36,6 +36,13 @@ AMPLITUDE, DURATION = -52.0, 1.0  # of every stimulus by default [pA/pF], [ms]
 THRESHOLD = -40.0  # an upward crossing is an activation [mV]
 
 
+def one_of(argument, value, known):
+    """The value, if it is among those known; else an error that names them."""
+    if value not in known:
+        raise ValueError(f"{argument}={value!r} is not known; choose from {', '.join(map(str, known))}")
+    return value
+
+
 def number(name, value, unit="", positive=False):
     """``value`` itself, a number or an array of them; a ValueError if any is not finite (or not above 0)."""
     if not np.all(np.isfinite(value)) or (positive and np.any(np.asarray(value) <= 0)):

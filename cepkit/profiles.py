@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from cepkit.fields import one_of
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -36,6 +38,4 @@ def get_profile(profile="laptop"):
     """
     if isinstance(profile, Profile):
         return profile
-    if profile not in PROFILES:
-        raise ValueError(f"profile={profile!r} is not known; choose from {', '.join(PROFILES)}")
-    return PROFILES[profile]
+    return PROFILES[one_of("profile", profile, PROFILES)]

@@ -6,6 +6,7 @@ history and nothing else, so there is no future to peek at.
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 import xarray as xr
 
 from cepkit.dataset import check_fields, to_dataset, to_tensor
-from cepkit.fields import SPACE, UNITS
+from cepkit.fields import SPACE, UNITS, one_of
 from cepkit.surrogates import card as cards
 from cepkit.training import Training
 
@@ -24,14 +25,8 @@ registry = {}
 def surrogate(name, label=None, colour="#0072B2", line="-", version="1", draws=False):
     """Register a class under a name that tables, figures and the command line then know.
 
-    Parameters
-    ----------
-    label, colour, line : str
-        How figures write and draw it.
-    version : str
-        Bump it whenever forecasts or training change: what was kept under the old one is stale.
-    draws : bool
-        Whether another seed makes another model.
+    Figures write ``label`` and draw in ``colour`` and ``line``.  Bump ``version`` whenever forecasts or training
+    change: what was kept under the old one is stale.  ``draws`` says whether another seed makes another model.
     """
 
     def register(kind):
@@ -68,12 +63,8 @@ class Learning:
 class Surrogate:
     """Base of all surrogates.  A method writes ``_fit`` and ``_rollout`` and is done.
 
-    Attributes
-    ----------
-    settings, configuration
-        What it was made with: an instance of ``Settings``, and the same as plain data.
-    card : dict
-        Where it comes from: data and their hash, seeds, training history, versions.
+    ``settings`` and ``configuration`` are what it was made with, an instance of ``Settings`` and plain data; ``card``
+    says where it comes from: data and their hash, seeds, training history, versions.
 
     Examples
     --------
@@ -107,17 +98,10 @@ class Surrogate:
     def _chosen(self, configuration, changes):
         """Settings by a name, by a card's plain data or by themselves, with changes."""
         known = [field.name for field in dataclasses.fields(self.Settings)]
-        for name in changes:
-            if name not in known:
-                raise ValueError(
-                    f"{name}={changes[name]!r} is no setting of {self.name}; choose from {', '.join(known) or 'none'}"
-                )
+        for name in set(changes) - set(known):
+            raise ValueError(f"{name}={changes[name]!r} is no setting of {self.name}; choose from {', '.join(known)}")
         if isinstance(configuration, str):
-            if configuration not in self.configurations:
-                raise ValueError(
-                    f"configuration={configuration!r} is not known; choose from {', '.join(self.configurations)}"
-                )
-            configuration = self.configurations[configuration]
+            configuration = self.configurations[one_of("configuration", configuration, self.configurations)]
         if isinstance(configuration, dict):
             plain = {"training", "finish"} & set(configuration)
             nested = {k: Training(**configuration[k]) for k in plain if isinstance(configuration[k], dict)}
@@ -129,21 +113,10 @@ class Surrogate:
         """Learn; see :class:`Learning`."""
 
     def _rollout(self, X, start, steps):
-        """Forecast from histories alone.
+        """Forecast (start, steps, N_in) from histories X (start, time, N_in) alone, in physical units.
 
-        A model that reads the stimulus is also handed ``stimulus``, shape (start, time + steps, N):
-        row k is the mean current between frame k and the next.
-
-        Parameters
-        ----------
-        X : torch.Tensor, shape (start, time, N_in)
-            Histories in physical units.
-        start : array, shape (start,)
-            Time of the last frame of each history [ms].
-
-        Returns
-        -------
-        torch.Tensor, shape (start, steps, N_in)
+        ``start`` is the time of the last frame of each history [ms].  A model that reads the stimulus is also handed
+        ``stimulus``, shape (start, time + steps, N): row k is the mean current between frame k and the next.
         """
         raise NotImplementedError
 
@@ -164,14 +137,12 @@ class Surrogate:
         trajectories : xr.Dataset or list of xr.Dataset
             Dims (time, y, x); all on one grid, evenly spaced in time.
         stimulus : xr.DataArray or list of xr.DataArray, optional
-            The stimulus current of each trajectory at its own times; see
-            :func:`cepkit.stimulus_field`.  Models that read the stimulus need it.
+            Of each trajectory at its own times (:func:`cepkit.stimulus_field`), for models that read the stimulus.
         earlier : list of array, optional
             When each was stimulated before it begins [ms], for models with a memory of minutes.
         validation, late : tuple, or callable that makes it, optional
             (trajectories, stimulus, earlier): runs to choose settings by, and runs that begin after minutes
             of pacing.  They are checked, and simulated, only if the method asks for them.
-        progress : bool
         checkpoint : path-like, optional
             Where a training that may be interrupted leaves its state.
         """
@@ -187,14 +158,12 @@ class Surrogate:
         self.cycle_length = float(first.attrs["cycle_length"]) if "cycle_length" in first.attrs else None
         learning = self._shown(pieces, stimulus, earlier, "trajectories")
         learning.progress, learning.checkpoint = progress, checkpoint
-        for name, given in (("validation", validation), ("late", late)):
-            if given is not None:
-                learning.more[name] = lambda given=given, name=name: self._shown(
-                    *(given() if callable(given) else given), argument=name
-                )
-        self.card = {"data": {k: first.attrs[k] for k in ("hash", "data_hash", "profile") if k in first.attrs}}
-        self.card["data"] |= {"frames": sum(p.sizes["time"] for p in pieces), "trajectories": len(pieces)}
-        self.card["data"] |= {"from": float(first.time[0]), "to": float(pieces[-1].time[-1]), "time unit": "ms"}
+        learning.more = {name: partial(self._asked, name, given) for name, given in
+                         (("validation", validation), ("late", late)) if given is not None}  # fmt: skip
+        data = {k: first.attrs[k] for k in ("hash", "data_hash", "profile") if k in first.attrs}
+        data |= {"frames": sum(p.sizes["time"] for p in pieces), "trajectories": len(pieces)}
+        data |= {"from": float(first.time[0]), "to": float(pieces[-1].time[-1]), "time unit": "ms"}
+        self.card = {"data": data}
         began = time.perf_counter()
         with torch.random.fork_rng():
             self._fit(learning)
@@ -209,6 +178,9 @@ class Surrogate:
             self._check_grid(piece, argument)
         stimuli = self._stimuli(pieces, stimulus) if self.reads_stimulus else []
         return Learning(list(pieces), stimuli, earlier or [()] * len(pieces), {})
+
+    def _asked(self, name, given):
+        return self._shown(*(given() if callable(given) else given), argument=name)
 
     def _stimuli(self, pieces, stimulus):
         """Stimulus of each trajectory as a tensor (time, N)."""
@@ -233,12 +205,8 @@ class Surrogate:
         history : xr.Dataset
             Dims (time, y, x), one frame or more; or (start, time, y, x), many starts at once, with
             ``time`` relative, its last value 0, and ``start`` the time of that last frame [ms].
-        steps : int
-            Frames to forecast.
         stimulus : xr.DataArray, optional
-            Stimulus current on (time, y, x), or, for many starts, on (start, time, y, x) with
-            ``time`` relative as in the history.  It must cover history and forecast; a model whose
-            equations have no stimulus does not use it.
+            Stimulus current with the dims and times of the history; it must cover history and forecast.
 
         Returns
         -------
@@ -253,9 +221,8 @@ class Surrogate:
         check_fields(history, "history")
         self._check_grid(history, "history")
         if "start" not in history.dims:
-            history = history.assign_coords(time=history.time - history.time[-1]).expand_dims(
-                start=[float(history.time[-1])]
-            )
+            last = history.time[-1]
+            history = history.assign_coords(time=history.time - last).expand_dims(start=[float(last)])
         start = np.asarray(history.start.values, float)
         lead_time = self.interval * np.arange(1, steps + 1)
         X = to_tensor(history.transpose("start", "time", ...))
@@ -268,9 +235,8 @@ class Surrogate:
             at, frames = self._covered(stimulus, start, float(history.time[0]), lead_time[-1])
             told = [_cut(stimulus, at, frames)] if self.reads_stimulus else []
         forecast = self._rollout(X, start, steps, *told)
-        out = to_dataset(
-            forecast, {"start": start, "lead_time": lead_time, **self.grid}, ("start", "lead_time", *self.grid)
-        )
+        coords = {"start": start, "lead_time": lead_time, **self.grid}
+        out = to_dataset(forecast, coords, tuple(coords))
         for name, unit in {"start": "ms", "lead_time": "ms", **dict.fromkeys(self.grid, "mm")}.items():
             out[name].attrs["units"] = unit
         out.attrs |= {"model": self.name}
@@ -309,11 +275,10 @@ class Surrogate:
 
     def summary(self):
         """One line on where it comes from, for a page."""
-        made = ""
-        if "weights" in self.card:
-            made = f", {self.card['weights']} weights, trained in {self.card['training seconds']:.0f} s"
-        data = self.card["data"].get("data_hash", "without hash")
-        return f"profile {self.card.get('profile', 'none')}, data {data}{made}"
+        card, made = self.card, ""
+        if "weights" in card:
+            made = f", {card['weights']} weights, trained in {card['training seconds']:.0f} s"
+        return f"profile {card.get('profile', 'none')}, data {card['data'].get('data_hash', 'without hash')}{made}"
 
     # ---- checks -----------------------------------------------------------------------------------
     @property
@@ -339,10 +304,7 @@ class Surrogate:
             )
 
     def _covered(self, stimulus, start, first, last):
-        """Where the stimulus of each start begins in its field, and how many frames it has; or a refusal.
-
-        It has to reach from ``first`` to ``last`` [ms from the start].
-        """
+        """Where in its field each start's stimulus begins, from ``first`` to ``last`` [ms from it], and its frames."""
         times = np.asarray(stimulus.time.values, float)
         frames = round((last - first) / self.interval) + 1
         begin = np.zeros(len(start)) if "start" in stimulus.dims else start
