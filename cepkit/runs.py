@@ -5,6 +5,7 @@ import os
 
 from cepkit import scores, solver, surrogates
 from cepkit.dataset import split
+from cepkit.fields import one_of
 from cepkit.problems import golden_standard
 from cepkit.profiles import get_profile
 from cepkit.store import data_folder, digest
@@ -18,10 +19,7 @@ def versions():
 
 def retrain():
     """What the environment variable RETRAIN asks for: "0" nothing, "1" (or unset) the chapter's models, "all"."""
-    wish = os.environ.get("RETRAIN", "1")
-    if wish not in ("0", "1", "all"):
-        raise ValueError(f"RETRAIN={wish!r} must be 0 (train nothing), 1 (train what a chapter needs) or all")
-    return wish
+    return one_of("RETRAIN", os.environ.get("RETRAIN", "1"), ("0", "1", "all"))
 
 
 def recipe(model, data, **more):
@@ -31,24 +29,11 @@ def recipe(model, data, **more):
 
 
 def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card):
-    """A trained model by the cheapest honest way.
+    """A trained model by the cheapest honest way; ``say`` is told in a line which way it was.
 
-    Parameters
-    ----------
-    model : Surrogate
-        Untrained, as it is to be.
-    fit : callable
-        ``fit(model, checkpoint)`` trains it.
-    recipe : dict
-        See :func:`recipe`; an earlier run in ``folder`` with the same one is used.
-    folder : Path
-        Where the trained model is left, with its checkpoints beside it while it is trained.
-    kept : str, optional
-        The kept surrogate to take instead.
-    say : callable
-        Is told in a line which way it was.
-    **card
-        Further entries of the card.
+    The kept surrogate of the name ``kept`` is taken where one is given; else an earlier run in ``folder`` with the same
+    ``recipe``; else ``fit(model, checkpoint)`` trains the untrained ``model``, which is left there with more entries
+    in its ``card``.
     """
     if kept:
         model = surrogates.load(kept)

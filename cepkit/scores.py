@@ -32,30 +32,25 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
         The trajectory that was forecast, or frames of it shaped like a forecast.
     scaling : Scaling, optional
         Statistics of the training part; ``z_mse`` needs them and is left out without.
-    by_lead_time : bool
-        Keep ``lead_time`` instead of averaging over it.
 
     Returns
     -------
     xr.Dataset
         Dims (model, variable, start), and lead_time where asked for:
 
-        - ``mse_published``: truth and forecast of each start and variable are first rescaled to
-          [-1, 1], each by *its own* minimum and maximum, as the paper's code does.  An error in
-          offset or gain leaves no trace.
+        - ``mse_published``: truth and forecast of each start and variable are first rescaled to [-1, 1], each by
+          *its own* minimum and maximum, as the paper's code does.  An error in offset or gain leaves no trace.
         - ``z_mse``: in units of the training part's variance; 1 is about the error of its mean.
         - ``rmse``: physical units, mV and mM; square root of the mean.
 
     Examples
     --------
     >>> trajectory, _ = cep.check.toy()
-    >>> scaling = cep.dataset.Scaling.fit(trajectory)
-    >>> given = cep.forecast.histories(trajectory, [60.0, 90.0], warmup=50)
-    >>> models = {name: cep.surrogates.make(name).fit(trajectory) for name in ("persistence", "last_beat")}
-    >>> forecasts = {name: model.rollout(given, steps=40) for name, model in models.items()}
-    >>> scores = cep.score(forecasts, trajectory, scaling)
-    >>> scores.z_mse.sel(variable="Vm").median("start").round(2).to_series().to_dict()
-    {'persistence': 2.48, 'last_beat': 0.0}
+    >>> model = cep.surrogates.make("persistence").fit(trajectory)
+    >>> forecast = model.rollout(cep.forecast.histories(trajectory, [60.0, 90.0], warmup=50), steps=40)
+    >>> scores = cep.score({"persistence": forecast}, trajectory, cep.dataset.Scaling.fit(trajectory))
+    >>> round(float(scores.z_mse.sel(variable="Vm").median()), 2)
+    2.48
     """
     if not forecasts:
         raise ValueError("forecasts is empty; give a dict such as {'lstm': forecast}")
@@ -153,9 +148,7 @@ METRICS = {
     "rmse": Metric("mV, mM", VARIABLES, lambda c, k: np.sqrt(c.mse[k])),
     "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.tally[2][k], 1e-30))),
     "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.tally[1][:, k].mean()),
-    "valid_time": Metric(
-        "ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.tally[0][:, k]) / c.std[k], c.interval)
-    ),
+    "valid_time": Metric("ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.tally[0][:, k]) / c.std[k], c.interval)),
     "correlation_time": Metric("ms", ("Vm",), _correlation_time),
     **{name: Metric(unit, ("",), _physical(name)) for name, unit in events.UNITS.items()},
 }
@@ -184,49 +177,34 @@ def case_scores(forecast, truth, std, interval):
     return out
 
 
-@njit(cache=True, nogil=True)
 def _tally(F, T):
-    """Errors of a forecast against its truth, both (steps, N, variables), in one go.
+    """Errors of a forecast against its truth, both (steps, N, variables).
 
-    Returns
-    -------
-    squared, own_range : array, shape (steps, variables)
-        Squared errors, means over the nodes; the same after each series was taken to [-1, 1] by its own minimum
-        and maximum over steps and nodes (a series that never changes has no range, and becomes 0).
-    spread : array, shape (variables,)
-        Variance of the truth.
+    Returned are squared errors (steps, variables), means over the nodes; the same after each series was taken to
+    [-1, 1] by its own minimum and maximum (one that never changes becomes 0); and the variance of the truth (variables).
     """
+    low, high = (np.array([f((0, 1)) for f in pair], float) for pair in ((F.min, T.min), (F.max, T.max)))
+    flat = high <= low
+    gain = np.where(flat, 0.0, 2 / np.where(flat, 1.0, high - low))
+    own_range = _mean_square(F, T, gain, np.where(flat, 0.0, -gain * low - 1))
+    return _mean_square(F, T, np.ones(gain.shape), np.zeros(gain.shape)), own_range, T.var((0, 1), dtype=np.float64)
+
+
+@njit(cache=True, nogil=True)
+def _mean_square(F, T, gain, shift):
+    """Mean over the nodes of the squared difference after each series was scaled and shifted, (steps, variables)."""
     steps, nodes, count = F.shape
-    squared, own_range, total = np.zeros((steps, count)), np.zeros((steps, count)), np.zeros(count)
-    low, high = np.full((2, count), np.inf), np.full((2, count), -np.inf)
+    out = np.zeros((steps, count))
     for k in range(steps):
         for n in range(nodes):
             for v in range(count):
-                f, t = np.float64(F[k, n, v]), np.float64(T[k, n, v])
-                squared[k, v] += (f - t) * (f - t) / nodes
-                total[v] += t
-                low[0, v], high[0, v] = min(low[0, v], f), max(high[0, v], f)
-                low[1, v], high[1, v] = min(low[1, v], t), max(high[1, v], t)
-    mean = total / (steps * nodes)
-    gain = np.zeros((2, count))
-    for j in range(2):
-        for v in range(count):
-            if high[j, v] > low[j, v]:
-                gain[j, v] = 2 / (high[j, v] - low[j, v])
-    spread = np.zeros(count)
-    for k in range(steps):
-        for n in range(nodes):
-            for v in range(count):
-                f = gain[0, v] * (F[k, n, v] - low[0, v]) - (1.0 if gain[0, v] > 0 else 0.0)
-                t = gain[1, v] * (T[k, n, v] - low[1, v]) - (1.0 if gain[1, v] > 0 else 0.0)
-                own_range[k, v] += (f - t) ** 2 / nodes
-                spread[v] += (T[k, n, v] - mean[v]) ** 2
-    return squared, own_range, spread / (steps * nodes)
+                away = (gain[0, v] * F[k, n, v] + shift[0, v]) - (gain[1, v] * T[k, n, v] + shift[1, v])
+                out[k, v] += away * away / nodes
+    return out
 
 
 def valid_time(error, interval, tolerance=0.4):
-    """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``.
-    """
+    """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``."""
     wrong = np.flatnonzero(~(np.asarray(error) < tolerance))
     return (wrong[0] + 1 if len(wrong) else len(error)) * interval
 
@@ -247,18 +225,17 @@ def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
 def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     """Median over starts (and seeds), and the middle 95 % of it over a bootstrap.
 
-    Starts of one run are alike, and so are forecasts of one training: whole runs and whole seeds
-    are drawn, then starts within each.
-
+    Starts of one run are alike, and so are forecasts of one training: whole runs and seeds are drawn, then starts.
     ``values``, ``runs`` and ``seeds`` say for each case a value, the run that it was started in, and the training of
     the model that made it.  Returned are median, low and high, NaN if there is no value.
     """
     values, runs = np.asarray(values, float), np.asarray(runs)
     seeds = np.zeros(len(values), int) if seeds is None else np.asarray(seeds)
     keep = ~np.isnan(values)
-    values, (own_run, R), (own_seed, S) = values[keep], *(_numbered(x[keep]) for x in (runs, seeds))
-    if not len(values):
+    if not keep.any():
         return (np.nan,) * 3
+    values, (_, own_run), (_, own_seed) = values[keep], *(np.unique(x[keep], return_inverse=True) for x in (runs, seeds))
+    R, S = own_run.max() + 1, own_seed.max() + 1
     groups = {(s, r): values[(own_seed == s) & (own_run == r)] for s in range(S) for r in range(R)}
     sizes = np.array([[len(groups[s, r]) for r in range(R)] for s in range(S)])
     table = np.full((S, R, sizes.max()), np.nan)
@@ -272,9 +249,3 @@ def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     picked = np.where(slots, table[s, r, k.astype(int)], np.nan)
     medians = np.nanmedian(picked.reshape(draws, -1), axis=1)
     return float(np.median(values)), *(float(q) for q in np.nanquantile(medians, [0.025, 0.975]))
-
-
-def _numbered(labels):
-    """Labels as numbers from 0, and how many there are."""
-    names, numbers = np.unique(labels, return_inverse=True)
-    return numbers, len(names)

@@ -29,20 +29,11 @@ class Training:
 
 
 def offline_training(network, X, loss, adam, run):
-    """Algorithm 1: tune the parameters of a network by Adam on shuffled batches.
+    """Algorithm 1: tune the parameters theta of a network in place by Adam on shuffled batches.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Its parameters are theta; tuned in place.
-    X : Shuffled or Drawn
-        The training set, which hands out batches.
-    loss : callable
-        ``loss(network, X_b, done)``, from a batch to the number to be made small; ``done`` is the share of the
-        training that lies behind, 0 to 1.
-    adam : torch.optim.Adam
-    run : Run
-        Counts epochs and batches, and keeps what :func:`tune` asks for.
+    The training set X, :class:`Shuffled` or :class:`Drawn`, hands out batches; ``loss(network, X_b, done)`` takes one to
+    the number to be made small, ``done`` being the share of the training that lies behind, 0 to 1; ``run`` counts
+    epochs and batches, and keeps what :func:`tune` asks for.
     """
     for i in run.epochs():
         X.shuffle(i)
@@ -73,15 +64,8 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
         ``validate(network)``, an error; the weights of the epoch with the least error are those that stay.
     on : Devices or lightning_fabric.Fabric, optional
 
-    Returns
-    -------
-    list of dict
-        Per epoch: its number, mean loss, updates and seconds; the validation error where there is one.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is not finite.
+    Returned is the history: per epoch its number, mean loss, updates, seconds, and validation error where there is one.
+    A loss that is not finite is a FloatingPointError.
     """
     on = on or Devices("cpu")
     adam = torch.optim.Adam(network.parameters(), learning_rate)
@@ -117,12 +101,10 @@ class Run:
     def epochs(self):
         """Numbers of the epochs that are left; what follows each is kept."""
         for i in range(self.begun, self.length):
-            began, self.total = time.perf_counter(), 0.0
-            self.i = i
+            began, self.i, self.total = time.perf_counter(), i, 0.0
             yield i
-            seconds = round(time.perf_counter() - began, 2)
             entry = {"epoch": i + 1, "loss": self.total / max(self.updates, 1), "updates": self.updates}
-            self.history.append(entry | {"seconds": seconds})
+            self.history.append(entry | {"seconds": round(time.perf_counter() - began, 2)})
             self._judge()
             if self.on.is_global_zero:
                 keep(self.checkpoint, self.parts, self.history, self.best)

@@ -43,7 +43,7 @@ def test_an_installed_package_has_its_weights(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path), "CEPKIT_DATA": ""}
     done = subprocess.run([sys.executable, "-c", USES], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "paced-esn" in done.stdout and "comes with the repository" in done.stdout
+    assert "paced-esn" in done.stdout and "come with the repository" in done.stdout
 
 
 def test_every_package_is_listed():

@@ -29,13 +29,7 @@ def everyone():
 
 
 def kind_of(name):
-    """The class of a registered name ("neural-ode" is "neural_ode"), or of "mypackage.module:MyModel".
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """The class of a registered name ("neural-ode" is "neural_ode"), or of "mypackage.module:MyModel"."""
     module, _, own = str(name).partition(":")
     if own:
         try:
@@ -66,11 +60,6 @@ def load(name, run=None):
     run : str, optional
         A profile: take what the last training of that profile on this machine left behind.
 
-    Raises
-    ------
-    ValueError
-        If there is none, or it is damaged.
-
     Examples
     --------
     >>> cep.load("lstm").name
@@ -78,10 +67,7 @@ def load(name, run=None):
     """
     path = _folder(name, run)
     card = read_card(path)
-    if card["name"] in registry or card["name"] in everyone():
-        kind = registry[card["name"]]
-    else:
-        kind = kind_of(card.get("class", card["name"]))
+    kind = kind_of(card["name"] if card["name"] in everyone() else card.get("class", card["name"]))
     if card.get("version", kind.version) != kind.version:
         warnings.warn(f"{path} was made by version {card['version']} of {kind.name}, which is now {kind.version}; "
                       "train it again (RETRAIN=all)", stacklevel=2)  # fmt: skip
@@ -92,12 +78,11 @@ def _folder(name, run):
     """Where a surrogate lies, by what :func:`load` is given."""
     path, plain = Path(name).expanduser(), str(name).replace("-", "_")
     if run is not None:
-        folder = data_folder() / "runs" / run / plain
-        if not folder.exists():
-            raise ValueError(
-                f"run={run!r} holds no {plain} ({folder} is missing); train it: python -m cepkit train --profile {run}"
-            )
-        return folder
+        path = data_folder() / "runs" / run / plain
+        if not path.exists():
+            way = f"train it: python -m cepkit train --profile {run}"
+            raise ValueError(f"run={run!r} holds no {plain} ({path} is missing); {way}")
+        return path
     known = [] if isinstance(name, Path) else [one for one in (str(name), plain) if one in kept()]
     if known:
         if (path / "card.json").exists():
@@ -107,17 +92,12 @@ def _folder(name, run):
     if path.exists():
         return path
     if plain in everyone():
-        raise ValueError(
-            f"no {plain} is kept with the book, only {', '.join(kept()) or 'nothing'}; "
-            f"fit one: cepkit.surrogates.make({plain!r}).fit(trajectory)"
-        )
+        way = f"fit one: cepkit.surrogates.make({plain!r}).fit(trajectory)"
+        raise ValueError(f"no {plain} is kept with the book, only {', '.join(kept()) or 'nothing'}; {way}")
     raise ValueError(
-        f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)} (what has weights for "
-        "a track, such as paced-esn, comes with the repository and not with an installed package)"
+        f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)} (weights for a track, "
+        "such as paced-esn, come with the repository and not with an installed package)"
     )
-
-
-# ---- what is kept with the book ----------------------------------------------------------------
 
 
 def kept():
