@@ -181,7 +181,7 @@ def _tally(F, T):
     """Errors of a forecast against its truth, both (steps, N, variables).
 
     Returned are squared errors (steps, variables), means over the nodes; the same after each series was taken to
-    [-1, 1] by its own minimum and maximum (one that never changes becomes 0); and the variance of the truth (variables).
+    [-1, 1] by its own minimum and maximum (one that never changes becomes 0); and the variance of the truth.
     """
     low, high = (np.array([f((0, 1)) for f in pair], float) for pair in ((F.min, T.min), (F.max, T.max)))
     flat = high <= low
@@ -234,7 +234,8 @@ def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     keep = ~np.isnan(values)
     if not keep.any():
         return (np.nan,) * 3
-    values, (_, own_run), (_, own_seed) = values[keep], *(np.unique(x[keep], return_inverse=True) for x in (runs, seeds))
+    own_run, own_seed = (np.unique(x[keep], return_inverse=True)[1] for x in (runs, seeds))
+    values = values[keep]
     R, S = own_run.max() + 1, own_seed.max() + 1
     groups = {(s, r): values[(own_seed == s) & (own_run == r)] for s in range(S) for r in range(R)}
     sizes = np.array([[len(groups[s, r]) for r in range(R)] for s in range(S)])

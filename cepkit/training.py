@@ -31,8 +31,8 @@ class Training:
 def offline_training(network, X, loss, adam, run):
     """Algorithm 1: tune the parameters theta of a network in place by Adam on shuffled batches.
 
-    The training set X, :class:`Shuffled` or :class:`Drawn`, hands out batches; ``loss(network, X_b, done)`` takes one to
-    the number to be made small, ``done`` being the share of the training that lies behind, 0 to 1; ``run`` counts
+    The training set X, :class:`Shuffled` or :class:`Drawn`, hands out batches; ``loss(network, X_b, done)`` takes one
+    to the number to be made small, ``done`` being the share of the training that lies behind, 0 to 1; ``run`` counts
     epochs and batches, and keeps what :func:`tune` asks for.
     """
     for i in run.epochs():

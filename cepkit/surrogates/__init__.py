@@ -95,8 +95,8 @@ def _folder(name, run):
         way = f"fit one: cepkit.surrogates.make({plain!r}).fit(trajectory)"
         raise ValueError(f"no {plain} is kept with the book, only {', '.join(kept()) or 'nothing'}; {way}")
     raise ValueError(
-        f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)} (weights for a track, "
-        "such as paced-esn, come with the repository and not with an installed package)"
+        f"name={str(name)!r} is neither a folder nor a surrogate; choose from {', '.join(registry)} (weights for a "
+        "track, such as paced-esn, come with the repository and not with an installed package)"
     )
 
 
