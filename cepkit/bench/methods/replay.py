@@ -88,7 +88,7 @@ class NearestBeat(Replay):
         return int(np.argmin(np.where(long_enough, away, np.inf)))
 
 
-@surrogate("last_response", "last response", "#882255", "--")
+@surrogate("last_response", "last response", "#BB5566", "--")
 class LastResponse(Replay):
     """The tape recorder for irregular pacing: every stimulus is answered as the last one of training was."""
 
@@ -96,7 +96,7 @@ class LastResponse(Replay):
         return len(self.beats) - 1
 
 
-@surrogate("mean_response", "mean response", "#117733", "-.")
+@surrogate("mean_response", "mean response", "#4D9221", "-.")
 class MeanResponse(Replay):
     """Climatology for irregular pacing: the mean of all training frames so long after a stimulus."""
 
