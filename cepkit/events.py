@@ -1,6 +1,6 @@
 """Activations in forecasts: matched with those of the truth, and what follows from them.
 
-Truth and forecast are read in the same way, from frames a millisecond apart: what frames cannot tell counts for neither.
+Both are read in the same way, from frames a millisecond apart: what frames cannot tell counts for neither.
 """
 
 import numpy as np

@@ -164,7 +164,7 @@ def conduction_velocity(Vm, start, end, level=THRESHOLD):
 
 
 def calcium_transient(Cai):
-    """Of one beat (time, ...): ``diastolic``, ``systolic``, ``amplitude`` [mM], ``time_to_peak`` [ms after its start]."""
+    """Of one beat (time, ...): ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms]."""
     values, time = Cai.transpose("time", ...).values.astype(float), Cai["time"].values
     low, high = values.min(axis=0), values.max(axis=0)
     parts = {
