@@ -13,29 +13,16 @@ __all__ = [
 
 # Loaded on first use: the solver compiles, the surrogates bring PyTorch.
 _LAZY = {
-    "simulate": "solver",
-    "ensemble": "ensembles",
-    "final_state": "solver",
-    "golden_standard": "problems",
-    "open_trajectory": "store",
-    "load": "surrogates",
-    "score": "scores",
-    "show": "page.show",
-    "get_profile": "profiles",
-    "explore_cell": "page.explore",
-    "explore_restitution": "page.explore",
-    "explore_wave": "page.explore",
-    "explore_forecast": "page.explore",
-    "explore_scorecard": "page.explore",
-}
-_ROOMS = {"explore": "page.explore", "live": "page.live", "widgets": "page.widgets"} | {
-    name: name
-    for name in (
-        "bench", "cell", "check", "comparison", "dataset", "ensembles", "events", "fields", "figures", "forecast",
-        "kernel", "measure", "page", "problems", "profiles", "runs", "scores", "solver", "store", "surrogates",
-        "training",
-    )
+    "simulate": "solver", "final_state": "solver", "ensemble": "ensembles", "golden_standard": "problems",
+    "open_trajectory": "store", "load": "surrogates", "score": "scores", "get_profile": "profiles", "show": "page.show",
+    **dict.fromkeys(("explore_cell", "explore_restitution", "explore_wave"), "page.explore"),
+    **dict.fromkeys(("explore_forecast", "explore_scorecard"), "page.explore"),
 }  # fmt: skip
+_ROOMS = {"explore": "page.explore", "live": "page.live", "widgets": "page.widgets"}
+_ROOMS |= {name: name for name in (
+    "bench", "cell", "check", "comparison", "dataset", "ensembles", "events", "fields", "figures", "forecast", "kernel",
+    "measure", "page", "problems", "profiles", "runs", "scores", "solver", "store", "surrogates", "training",
+)}  # fmt: skip
 
 
 def __getattr__(name):

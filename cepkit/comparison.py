@@ -5,25 +5,13 @@ import pandas as pd
 
 #: Table 1 of the paper: mean squared error of each variable, and the time of one heart cycle [ms].
 PRINTED = pd.DataFrame(
-    {
-        "Vm": [0.4560, 0.0247],
-        "Cai": [0.2532, 0.0053],
-        "CaSR": [0.1297, 0.0119],
-        "CaSS": [0.6458, 0.0238],
-        "time": [604.17, 104.17],
-    },
-    index=pd.Index(["neural_ode", "lstm"], name="model"),
-)
+    [[0.4560, 0.2532, 0.1297, 0.6458, 604.17], [0.0247, 0.0053, 0.0119, 0.0238, 104.17]],
+    index=pd.Index(["neural_ode", "lstm"], name="model"), columns=["Vm", "Cai", "CaSR", "CaSS", "time"],
+)  # fmt: skip
 
 
 def significant(value, digits=2):
-    """A number as text with so many significant digits, and no more zeros than needed.
-
-    Examples
-    --------
-    >>> significant(0.02467), significant(123.4), significant(3.1e-7), significant(0.0)
-    ('0.025', '120', '3.1e-07', '0')
-    """
+    """A number as text with so many significant digits, and no more zeros than needed: 0.025, 120, 3.1e-07, 0."""
     value = float(value)
     if not np.isfinite(value) or value == 0:
         return f"{value:g}"
@@ -36,10 +24,9 @@ def significant(value, digits=2):
 
 
 def table(errors, digits=2, quartiles=True):
-    """Median over the starts, with the quartiles in brackets: a row a model, a column a variable.
+    """Medians over the starts, with the quartiles as in '0.20 (0.15–0.25)': a row a model, a column a variable.
 
-    ``errors`` is one metric of :func:`cepkit.score`, dims (model, variable, start); 0.1, 0.2, 0.3 become
-    '0.20 (0.15–0.25)'.
+    ``errors`` is one metric of :func:`cepkit.score`, dims (model, variable, start).
     """
     if set(errors.dims) != {"model", "variable", "start"}:
         raise ValueError(

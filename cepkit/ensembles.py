@@ -19,26 +19,16 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     provenance and its own checkpoint: an interrupted ensemble continues where each of its runs stood, and runs that are
     complete are not touched.  A RuntimeError names the first run that failed; the others are kept.
 
-    Parameters
-    ----------
-    store : path
-        On a cluster: a folder that all workers see.
-    client : distributed.Client, optional
-        Default: threads of this process, one run a processor (the kernel holds no lock).
-    initial : sequence of xr.Dataset, optional
-        State to start each run from.
-    **options
-        Passed to :func:`cepkit.simulate`.
+    Without a Dask ``client`` the runs share the threads of this process, one a processor (the kernel holds no lock);
+    with one, ``store`` must be a folder that all workers see.  ``initial`` holds the state to start each run from; the
+    ``options`` are those of :func:`cepkit.simulate`.
 
     Examples
     --------
     >>> import tempfile
-    >>> sheet = cep.Tissue((4, 4))
-    >>> protocols = [cep.pacing.periodic(20.0, n, cep.region.everywhere(sheet)) for n in (1, 2)]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     runs = cep.ensemble(protocols, sheet, 30.0, f"{folder}/runs", progress=False)
-    ...     print(dict(runs.sizes)["run"], dict(runs.sizes)["time"])
-    2 31
+    ...     cep.ensemble(2 * [cep.Protocol()], cep.Tissue((4, 4)), 30.0, folder, progress=False).Vm.shape
+    (2, 31, 4, 4)
     """
     protocols = list(protocols)
     if not protocols:
@@ -65,8 +55,7 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
 
 
 def _run(job):
-    """One run; what comes back is small, the trajectory is on disk."""
-    simulate(progress=False, **job)
+    simulate(progress=False, **job)  # hands nothing back: the trajectory is on disk
 
 
 def _errors(jobs, client, progress):

@@ -1,7 +1,6 @@
 """Activations in forecasts: matched with those of the truth, and what follows from them.
 
-Truth and forecast are read in the same way, from frames a millisecond apart, so that what frames
-cannot tell counts for neither.
+Both are read in the same way, from frames a millisecond apart: what frames cannot tell counts for neither.
 """
 
 import numpy as np
@@ -12,25 +11,17 @@ from cepkit.measure import RESET, UP, find  # noqa: F401 - UP and RESET are read
 NEAR = 50.0  # activations further apart than this are not the same [ms]
 #: What :func:`compare` finds, and its units.
 UNITS = {
-    "activation_error": "ms",
-    "apd90_error": "ms",
-    "apd90_bias": "ms",
-    "missed": "% of the true activations",
-    "spurious": "% of the true activations",
-    "cv_error": "%",
-    "phase_drift": "ms a beat",
-    "systolic_error": "µM",
-    "diastolic_error": "µM",
-    "restitution_error": "ms",
-}
+    "activation_error": "ms", "apd90_error": "ms", "apd90_bias": "ms", "missed": "% of the true activations",
+    "spurious": "% of the true activations", "cv_error": "%", "phase_drift": "ms a beat", "systolic_error": "µM",
+    "diastolic_error": "µM", "restitution_error": "ms",
+}  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
 def match(truth, forecast):
     """Pair each true activation with the nearest forecast one within NEAR; both are as :func:`find` returns them.
 
-    Gives the index of the forecast activation (N, room), -1 for a missed one and -2 where there is no true one, and the
-    number of forecast activations without a true one.
+    The index of the latter (N, room), -1 where missed and -2 where there is no true one; and how many are left over.
     """
     nodes, room = truth.shape[:2]
     partner = np.full((nodes, room), -2)
@@ -57,16 +48,10 @@ def match(truth, forecast):
 def compare(truth, forecast, interval=1.0):
     """What a cardiac modeller asks of a forecast; both are Vm [mV] and Cai [mM], each (time, N), ``interval`` ms apart.
 
-    Returns
-    -------
-    dict
-        ``activation_error``, ``apd90_error`` [ms] (means of absolute differences over matched
-        activations); ``apd90_bias`` [ms]; ``missed`` [% of the true ones]; ``spurious`` [% of the
-        true ones, or number a node where there are none]; ``cv_error`` [%], of the time that a wave
-        takes from the first node to the last; ``phase_drift`` [ms a beat]; ``systolic_error``,
-        ``diastolic_error`` [µM]; ``restitution_error`` [ms], the root mean square APD error of
-        beats that follow the last repolarisation by less than 200 ms.  NaN where there is nothing
-        to compare.
+    By name in UNITS, NaN where there is nothing to compare.  Errors are means of absolute differences over matched
+    activations, but ``cv_error`` is that of the time a wave takes from the first node to the last, and
+    ``restitution_error`` the root mean square APD error of beats that follow the last repolarisation by less than
+    200 ms.  ``spurious`` is a number a node where there are no true activations.
     """
     room = int(len(truth[0]) * interval / 200) + 3
     T, F = (find(*(np.ascontiguousarray(x, np.float64) for x in pair), interval, room) for pair in (truth, forecast))
@@ -74,10 +59,11 @@ def compare(truth, forecast, interval=1.0):
     true = int((partner > -2).sum())
     node, k = np.nonzero(partner >= 0)
     a, b = T[node, k], F[node, partner[node, k]]
-    shift = b[:, 0] - a[:, 0]
-    apd = b[:, 1] - a[:, 1]
+    shift, apd, *calcium = (b - a).T
     wave = _waves(T)[node, k]
-    out = {
+    before = T[node, np.maximum(k - 1, 0)]
+    early = (k > 0) & (a[:, 0] - before[:, 0] - before[:, 1] < 200)
+    return {
         "activation_error": _mean(np.abs(shift)),
         "apd90_error": _mean(np.abs(apd)),
         "apd90_bias": _mean(apd),
@@ -85,13 +71,10 @@ def compare(truth, forecast, interval=1.0):
         "spurious": 100 * spurious / true if true else spurious / len(T),
         "cv_error": _velocity_error(a[:, 0], b[:, 0], wave, len(T)),
         "phase_drift": _drift(shift, wave),
-        "systolic_error": 1e3 * _mean(np.abs(b[:, 2] - a[:, 2])),
-        "diastolic_error": 1e3 * _mean(np.abs(b[:, 3] - a[:, 3])),
+        "systolic_error": 1e3 * _mean(np.abs(calcium[0])),
+        "diastolic_error": 1e3 * _mean(np.abs(calcium[1])),
+        "restitution_error": float(np.sqrt(_mean(apd[early] ** 2))),
     }
-    before = T[node, np.maximum(k - 1, 0)]
-    early = (k > 0) & (a[:, 0] - before[:, 0] - before[:, 1] < 200)
-    out["restitution_error"] = float(np.sqrt(_mean(apd[early] ** 2)))
-    return out
 
 
 def _mean(values):
@@ -126,5 +109,4 @@ def _drift(shift, wave):
     waves = np.unique(wave)
     if len(waves) < 2:
         return np.nan
-    mean = [shift[wave == w].mean() for w in waves]
-    return float(np.polyfit(waves, mean, 1)[0])
+    return float(np.polyfit(waves, [shift[wave == w].mean() for w in waves], 1)[0])

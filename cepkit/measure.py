@@ -44,11 +44,8 @@ def span(V, onset, top, end, level):
 def find(Vm, Cai, interval, room):
     """Activations of every node, ``room`` of each at most; Vm [mV] and Cai [mM] are (time, N), ``interval`` ms apart.
 
-    Returns
-    -------
-    array, shape (N, room, 4)
-        Time of activation [ms after the first frame], APD90 [ms], largest Cai within 250 ms, and Cai
-        at the activation [mM]; NaN where there is none.
+    Of shape (N, room, 4), NaN where there is none: time [ms after the first frame], APD90 [ms], largest Cai within
+    250 ms, and Cai at the activation [mM].
     """
     frames, nodes = Vm.shape
     out = np.full((nodes, room, 4), np.nan)
@@ -66,14 +63,12 @@ def find(Vm, Cai, interval, room):
                 while end < frames and V[end] >= RESET:
                     end += 1
                 top = k + V[k:end].argmax()
-                level = level_of(V[top], V[max(0, k - 10) : k + 1].min(), 0.9)
-                began, ended = span(V, k, top, end, level)
+                began, ended = span(V, k, top, end, level_of(V[top], V[max(0, k - 10) : k + 1].min(), 0.9))
                 out[n, count, 1] = (ended - began) * interval
                 if k + reach < frames:
                     out[n, count, 2] = Cai[k : k + reach, n].max()
                 out[n, count, 3] = Cai[k, n]
-                count += 1
-                ready = False
+                ready, count = False, count + 1
     return out
 
 
@@ -105,7 +100,7 @@ def _like(Vm, values, name, units, text):
 
 
 def activation_time(Vm, level=THRESHOLD):
-    """First upward crossing of ``level`` [mV] at each node, dims (time, ...): [ms], NaN where there is none."""
+    """First upward crossing of ``level`` [mV] at each node of (time, ...): [ms], NaN where there is none."""
     values, time = Vm.transpose("time", ...).values, Vm["time"].values
     above = values > level
     crossed = ~above[:-1] & above[1:]
@@ -169,10 +164,7 @@ def conduction_velocity(Vm, start, end, level=THRESHOLD):
 
 
 def calcium_transient(Cai):
-    """The calcium transient of one beat (time, ...) at each node.
-
-    ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms] from the first frame.
-    """
+    """Of one beat (time, ...): ``diastolic``, ``systolic``, ``amplitude`` [mM] and ``time_to_peak`` [ms]."""
     values, time = Cai.transpose("time", ...).values.astype(float), Cai["time"].values
     low, high = values.min(axis=0), values.max(axis=0)
     parts = {
@@ -187,64 +179,45 @@ def calcium_transient(Cai):
 def phase(Vm, delay=5, centre=-60.0):
     """Phase [rad] in (-pi, pi] of each node in its cycle, for the frames that have one ``delay`` frames before them.
 
-    The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat; its angle is the
-    phase (Gray, Pertsov and Jalife 1998, doi:10.1038/32164).
+    The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat, and this is its angle (Gray, Pertsov
+    and Jalife 1998, doi:10.1038/32164).
     """
-    earlier = Vm.isel(time=slice(None, -delay)).values - centre
-    now = Vm.isel(time=slice(delay, None))
-    angle = now.copy(data=np.arctan2(now.values - centre, earlier)).rename("phase")
+    now, earlier = Vm.isel(time=slice(delay, None)), Vm.isel(time=slice(None, -delay)).values
+    angle = now.copy(data=np.arctan2(now.values - centre, earlier - centre)).rename("phase")
     return angle.assign_attrs(units="rad", long_name="phase")
 
 
 def phase_singularities(angle):
-    """Where the phase [rad] winds around a point: the tips of spiral waves.
+    """Where the phase [rad] winds around a point, as at the tips of spiral waves: the topological charge -1, 0 or +1.
 
-    The topological charge (-1, 0 or +1) of each square of four neighbouring nodes, at its centre:
-    positive where the phase grows counter-clockwise (from x towards y).
+    It is that of each square of four nodes, at its centre; positive where phase grows counter-clockwise (x towards y).
     """
     p = angle.transpose(..., "y", "x").values
     corners = [p[..., :-1, :-1], p[..., :-1, 1:], p[..., 1:, 1:], p[..., 1:, :-1]]
     turn = 0.0
     for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
         turn = turn + (b - a + np.pi) % (2 * np.pi) - np.pi
-    middle = {d: (angle[d].values[1:] + angle[d].values[:-1]) / 2 for d in ("y", "x")}
+    charge = np.rint(turn / (2 * np.pi)).astype(int)
     dims = [d for d in angle.dims if d not in ("y", "x")]
-    coords = {d: angle[d] for d in dims} | middle
-    return xr.DataArray(
-        np.rint(turn / (2 * np.pi)).astype(int), dims=(*dims, "y", "x"), coords=coords,
-        name="charge", attrs={"long_name": "topological charge"},
-    )  # fmt: skip
+    coords = {d: angle[d] for d in dims} | {d: (angle[d].values[1:] + angle[d].values[:-1]) / 2 for d in ("y", "x")}
+    return xr.DataArray(charge, coords, (*dims, "y", "x"), "charge", {"long_name": "topological charge"})
 
 
 def restitution(s1, beats, intervals, fraction=0.9, **cell):
-    """S1-S2 restitution of the single cell: APD of a premature beat against the rest before it.
+    """S1-S2 restitution of the single cell: ``APD`` of a premature beat against the rest ``DI`` before it [ms].
 
-    All intervals run at once, as a row of cells that are not coupled.
-
-    Parameters
-    ----------
-    s1, beats : float, int
-        Cycle length of the train [ms], and its number of beats.
-    intervals : sequence of float
-        Coupling intervals of the premature stimulus [ms].
-    **cell
-        Arguments of :func:`cepkit.simulate`, for example ``cell_type`` or ``parameters``.
-
-    Returns
-    -------
-    xr.Dataset
-        Over ``interval``: ``APD`` of the premature beat, ``DI`` the diastolic interval before it
-        [ms]; NaN where the cell was not captured.
+    The premature stimulus comes at each of the ``intervals`` after ``beats`` of a train with cycle length ``s1`` [ms];
+    APD is NaN where it did not capture the cell.  ``cell`` are arguments of :func:`cepkit.simulate`, such as
+    ``parameters``.
     """
     intervals = np.asarray(intervals, float)
-    row = Tissue((len(intervals),), spacing=1.0, diffusivity=0.0)
+    row = Tissue((len(intervals),), spacing=1.0, diffusivity=0.0)  # all at once, in cells that are not coupled
     each = everywhere(row)
     last = (beats - 1) * s1
     protocol = periodic(s1, beats, each) + Protocol(
         Stimulus(last + interval, each & (each["x"] == k)) for k, interval in enumerate(intervals)
     )
-    end = last + np.ceil(intervals.max()) + 600.0
-    Vm = simulate(row, protocol, end, progress=False, **cell)["Vm"]
+    Vm = simulate(row, protocol, last + np.ceil(intervals.max()) + 600.0, progress=False, **cell)["Vm"]
     # The cell whose premature stimulus comes last shows the train undisturbed.
     train = Vm[:, intervals.argmax()].sel(time=slice(last, last + intervals.max()))
     before = action_potential(train, fraction)
@@ -252,12 +225,9 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     for k, interval in enumerate(intervals):
         after = Vm[:, k].sel(time=slice(last + interval, None))
         if after.max() > 0:
-            values = after.values.astype(float)
-            began, ended = _crossings(values, after.time.values, before.peak, before.rest, fraction)
+            began, ended = _crossings(after.values.astype(float), after.time.values, before.peak, before.rest, fraction)
             APD[k] = ended - began
     DI = intervals - (float(before.repolarisation) - last)
     text = {"units": "ms"}
-    return xr.Dataset(
-        {"APD": ("interval", APD, text), "DI": ("interval", DI, text)},
-        coords={"interval": ("interval", intervals, {**text, "long_name": "coupling interval"})},
-    )
+    coords = {"interval": ("interval", intervals, {**text, "long_name": "coupling interval"})}
+    return xr.Dataset({"APD": ("interval", APD, text), "DI": ("interval", DI, text)}, coords)

@@ -1,11 +1,11 @@
-"""Problems with a name: the paper's golden standard, the slab of Niederer et al. 2011, and a toy.
+"""Problems with a name: the paper's golden standard, a toy, and the slab with fibres of Niederer et al. 2011.
 
-The slab has fibres and is activated from a corner.  Niederer SA et al. *Verification of cardiac tissue
-electrophysiology simulators using an N-version benchmark.* Phil Trans R Soc A 369:4331-4351 (2011),
-doi:10.1098/rsta.2011.0139.
+Niederer SA et al. *Verification of cardiac tissue electrophysiology simulators using an N-version benchmark.*
+Phil Trans R Soc A 369:4331-4351 (2011), doi:10.1098/rsta.2011.0139.
 """
 
 import shutil
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -23,77 +23,53 @@ INTRACELLULAR, EXTRACELLULAR = (0.17, 0.019), (0.62, 0.24)  # along, across the 
 
 #: The points of evaluation (z, y, x) [mm]: eight corners, then the centre.
 POINTS = {
-    f"P{1 + (x > 0) * 2 + (y > 0) + (z > 0) * 4}": (z, y, x)
-    for z in (0.0, 3.0)
-    for x in (0.0, 20.0)
-    for y in (0.0, 7.0)
-} | {"P9": (1.5, 3.5, 10.0)}
+    "P1": (0.0, 0.0, 0.0), "P2": (0.0, 7.0, 0.0), "P3": (0.0, 0.0, 20.0), "P4": (0.0, 7.0, 20.0),
+    "P5": (3.0, 0.0, 0.0), "P6": (3.0, 7.0, 0.0), "P7": (3.0, 0.0, 20.0), "P8": (3.0, 7.0, 20.0),
+    "P9": (1.5, 3.5, 10.0),
+}  # fmt: skip
 
 
 def diffusivity():
     """D along and across the fibres [mm2/ms]: harmonic mean of the conductivities over chi Cm."""
     # S/m = mS/mm, and mS / uF = 1/ms.
-    pairs = zip(INTRACELLULAR, EXTRACELLULAR, strict=True)
-    return tuple(i * e / (i + e) / (CHI * CM) for i, e in pairs)
+    return tuple(i * e / (i + e) / (CHI * CM) for i, e in zip(INTRACELLULAR, EXTRACELLULAR, strict=True))
 
 
 def activation(spacing, dt, duration=None, progress=True):
-    """Activation times of the benchmark.
+    """Activation times (0 mV) [ms] of the slab: at P1 to P9, and along the line from P1 to P8 over the distance [mm].
 
-    Parameters
-    ----------
-    spacing : float
-        [mm]; 0.5, 0.2 and 0.1 in the paper.
-    dt : float or "adaptive"
-        [ms]; 0.05, 0.01 and 0.005 in the paper.
-    duration : float, optional
-        How long to wait for the wave [ms]; by default until P8 fires, 200 ms at most.
-
-    Returns
-    -------
-    points : xr.DataArray
-        Activation time (0 mV) [ms] at P1 to P9, interpolated where no node stands there.
-    diagonal : xr.DataArray
-        Activation time along the line from P1 to P8, over the distance [mm].
+    They are interpolated between the nodes.  The paper takes a ``spacing`` of 0.5, 0.2 and 0.1 mm, and a ``dt`` of
+    0.05, 0.01 and 0.005 ms.  Without a ``duration`` [ms] it waits for the wave, 200 ms at most.
     """
     along, across = diffusivity()
-    shape = tuple(round(length / spacing) + 1 for length in EXTENT)
-    tissue = Tissue(shape, spacing, (across, across, along))
+    tissue = Tissue(tuple(round(length / spacing) + 1 for length in EXTENT), spacing, (across, across, along))
     cube = region.box(tissue, z=(0, 1.5), y=(0, 1.5), x=(0, 1.5))
     # 50 000 uA/cm3 over chi Cm is 35.714 pA/pF.
     protocol = pacing.Protocol([pacing.Stimulus(0.0, cube, 2.0, -50.0 / (CHI * CM))])
-    waits = [duration] if duration else [60.0, 100.0, 200.0]
-    for wait in waits:
-        run = simulate(
-            tissue, protocol, wait, dt=dt, save_every=wait / 4 if dt != "adaptive" else 5.0,
-            save=("Vm",), progress=progress, activation_level=0.0,
-        )  # fmt: skip
+    for wait in [duration] if duration else [60.0, 100.0, 200.0]:
+        frames = 5.0 if dt == "adaptive" else wait / 4
+        run = simulate(tissue, protocol, wait, dt, frames, save=("Vm",), progress=progress, activation_level=0.0)
         when = measure.activation_map(run)
         if bool(when.notnull().all()):
             break
-    corners = np.array(list(POINTS.values())).T
-    points = {d: xr.DataArray(c, dims="point") for d, c in zip(SPACE, corners, strict=True)}
     line = np.linspace(0.0, 1.0, 51)
-    distance = line * np.linalg.norm(EXTENT)
-    diagonal = {d: xr.DataArray(line * length, dims="distance") for d, length in zip(SPACE, EXTENT, strict=True)}
     return (
-        when.interp(points).drop_vars(SPACE).assign_coords(point=list(POINTS)),
-        when.interp(diagonal).drop_vars(SPACE).assign_coords(distance=distance),
+        _along(when, np.array(list(POINTS.values())), point=list(POINTS)),
+        _along(when, line[:, None] * EXTENT, distance=line * np.linalg.norm(EXTENT)),
     )
 
 
+def _along(when, places, **coordinate):
+    """Activation time, interpolated, at ``places`` (K, 3) that the ``coordinate`` names."""
+    [dim] = coordinate
+    places = {d: xr.DataArray(place, dims=dim) for d, place in zip(SPACE, places.T, strict=True)}
+    return when.interp(places).drop_vars(SPACE).assign_coords(coordinate)
+
+
 def golden_standard(profile="laptop", progress=True):
-    """The paper's data: 24 x 24 cells paced from a corner at 500 ms, made on first use.
+    """The paper's data: 24 x 24 cells paced from a corner at 500 ms, made on first use and read lazily.
 
-    Parameters
-    ----------
-    profile : str
-        ``smoke`` holds a few beats, ``laptop`` and ``paper`` share the 109 beats of the paper.
-
-    Returns
-    -------
-    xr.Dataset
-        The trajectory, lazily read; see :func:`cepkit.simulate`.
+    A trajectory as of :func:`cepkit.simulate`: a few beats for ``smoke``, the paper's 109 for ``laptop`` and ``paper``.
 
     Examples
     --------
@@ -105,10 +81,8 @@ def golden_standard(profile="laptop", progress=True):
     protocol = pacing.periodic(CYCLE_LENGTH, beats, region.corner(tissue, fraction=0.2))
     path = data_folder() / "golden" / f"{beats}-beats.zarr"
     pace = {"cycle_length": CYCLE_LENGTH}
-
-    def make():
-        return simulate(tissue, protocol, beats * CYCLE_LENGTH, dt=0.02, store=path, progress=progress, attrs=pace)
-
+    run = {"dt": 0.02, "store": path, "progress": progress, "attrs": pace}
+    make = partial(simulate, tissue, protocol, beats * CYCLE_LENGTH, **run)
     try:
         golden = make()
     except AnotherRun:
@@ -119,19 +93,9 @@ def golden_standard(profile="laptop", progress=True):
 
 
 def toy(beats=3):
-    """A trajectory to try things on: beats of a wave on 4 x 4 nodes, made of formulas in no time.
+    """A trajectory (time, y, x) to try things on, and its stimulus [pA/pF]: a wave each 50 ms on 4 x 4 nodes.
 
-    Parameters
-    ----------
-    beats : int
-        One each 50 ms.
-
-    Returns
-    -------
-    trajectory : xr.Dataset
-        Vm, Cai, CaSR and CaSS over (time, y, x), frames 1 ms apart.
-    stimulus : xr.DataArray
-        Its stimulus current [pA/pF], every 50 ms in a corner.
+    It is made of formulas in no time; the frames are 1 ms apart, the stimulus comes in a corner.
     """
     axis, t = 0.5 * np.arange(4.0), np.arange(50.0 * beats)
     since = (t[:, None, None] - 40.0) % 50.0 - axis[:, None] - axis

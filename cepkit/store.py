@@ -19,6 +19,7 @@ except ImportError:  # Windows has no such lock, and works without
     fcntl = None
 
 _CHUNK_BYTES = 8e6
+_CHECKOUT = Path(__file__).parents[1] / "data"
 
 
 class AnotherRun(ValueError):
@@ -27,17 +28,13 @@ class AnotherRun(ValueError):
 
 def kept_folder():
     """Where the committed artefacts are: ``data/`` of the checkout, or what was installed with the package."""
-    checkout = Path(__file__).parents[1] / "data"
-    return checkout if checkout.exists() else Path(__file__).parent / "kept"
+    return _CHECKOUT if _CHECKOUT.exists() else Path(__file__).parent / "kept"
 
 
 def data_folder():
     """Where generated data live: ``$CEPKIT_DATA``, else ``data/`` of the checkout, else ``~/.cache/cepkit``."""
-    own = os.environ.get("CEPKIT_DATA")
-    if own:
-        return Path(own).expanduser()
-    checkout = Path(__file__).parents[1] / "data"
-    return checkout if checkout.exists() else Path("~/.cache/cepkit").expanduser()
+    folder = os.environ.get("CEPKIT_DATA") or (_CHECKOUT if _CHECKOUT.exists() else "~/.cache/cepkit")
+    return Path(folder).expanduser()
 
 
 def kept(name):
@@ -73,12 +70,12 @@ class TrajectoryStore:
     """Collects frames in memory, or in a Zarr store when ``path`` is given.
 
     On disk a run grows in ``PATH.partial``, with a checkpoint of the full state at every chunk, and is moved to
-    ``PATH`` when it is complete: what stands there is always whole.  The ``hash`` in ``attrs`` says which run it is; if
-    another stands there it raises AnotherRun.
+    ``PATH`` when it is complete: what stands there is always whole.  AnotherRun if another ``hash`` stands there.
     """
 
     def __init__(self, path, tissue, save, count, save_every, attrs):
         self.path = Path(path) if path is not None else None
+        self.named = f"store={str(self.path)!r}"
         self.partial = self.path and self.path.with_name(self.path.name + ".partial")
         self.save, self.attrs, self.shape, self.dims = tuple(save), attrs, tissue.shape, ("time", *tissue.dims)
         self.columns = [VARIABLES.index(name) for name in self.save]
@@ -91,10 +88,8 @@ class TrajectoryStore:
         self.complete = self.path is not None and self.path.exists()
         there = read_attrs(self.path).get("hash") if self.complete else attrs["hash"]
         if there != attrs["hash"]:
-            raise AnotherRun(
-                f"store={str(self.path)!r} holds a run of another configuration (hash {there}, "
-                f"asked for {attrs['hash']}); give another path, or delete it first"
-            )
+            said = f"holds a run of another configuration (hash {there}, asked for {attrs['hash']})"
+            raise AnotherRun(f"{self.named} {said}; give another path, or delete it first")
 
     def __enter__(self):
         if self.path is None:
@@ -106,13 +101,11 @@ class TrajectoryStore:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.lock.close()
-            raise ValueError(
-                f"store={str(self.path)!r} is being written by another process; wait for it, or give another path"
-            ) from None
+            said = "is being written by another process; wait for it, or give another path"
+            raise ValueError(f"{self.named} {said}") from None
         except OSError as error:
-            raise ValueError(
-                f"store={str(self.path)!r} cannot be written ({error.strerror}); choose a folder that you may write to"
-            ) from error
+            said = f"cannot be written ({error.strerror}); choose a folder that you may write to"
+            raise ValueError(f"{self.named} {said}") from error
         return self
 
     def __exit__(self, kind, error, _):
@@ -120,11 +113,9 @@ class TrajectoryStore:
             return
         self.lock.close()
         if isinstance(error, OSError):  # the disk is full, the folder has gone ...
-            raise OSError(
-                error.errno,
-                f"store={str(self.path)!r} could not be written ({error.strerror or error}); what is there is whole: "
-                "make room and call again, and the run goes on from its last checkpoint",
-            ) from error
+            way = "what is there is whole: make room and call again, and the run goes on from its last checkpoint"
+            said = f"{self.named} could not be written ({error.strerror or error}); {way}"
+            raise OSError(error.errno, said) from error
 
     def resume(self, sheet):
         """Restore the last checkpoint into ``sheet``; the frame it stands at, or -1."""
@@ -143,13 +134,12 @@ class TrajectoryStore:
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.partial / "store", ignore_errors=True)
         self.group = zarr.create_group(self.partial / "store", attributes=self.attrs)
-        # A byte shuffle helps zstd with floats; the checksum names a damaged chunk.
+        # A byte shuffle helps zstd with floats; the checksum names a damaged chunk, NaN stands in for a missing one.
         codecs = [zarr.codecs.BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), zarr.codecs.Crc32cCodec()]
         for name in self.save:
             self.group.create_array(
                 name, shape=(self.coords["time"].size, *self.shape), chunks=(self.chunk, *self.shape), dtype="float32",
-                fill_value=np.nan,  # a chunk that is missing must not look like data
-                dimension_names=self.dims, compressors=codecs, attributes=self.units[name],
+                fill_value=np.nan, dimension_names=self.dims, compressors=codecs, attributes=self.units[name],
             )  # fmt: skip
         self._write(self.coords)
         return -1
@@ -185,9 +175,8 @@ class TrajectoryStore:
         # The frame that opens the next chunk waits in memory: let it travel with the state.
         data = io.BytesIO()
         np.savez(
-            data, hash=self.attrs["hash"], done=done, digests=np.array(self.digests, "U16"),
+            data, hash=self.attrs["hash"], done=done, digests=np.array(self.digests, "U16"), **sheet.arrays(),
             pending=np.concatenate(self.buffer), activations=np.concatenate(self.activations),
-            **sheet.arrays(),
         )  # fmt: skip
         replace_file(self.partial / "checkpoint.npz", data.getvalue())
 
@@ -208,16 +197,14 @@ class TrajectoryStore:
         if self._pending():
             self._flush(self._pending())
         self._write(coords)
-        hashes = digest(*(d.encode() for d in self.digests))
-        attrs |= {"data_hash": hashes, "states": list(states), "coordinates": " ".join(coords)}
-        self.group.attrs.update(attrs)
+        attrs |= {"data_hash": digest(*(d.encode() for d in self.digests)), "states": list(states)}
+        self.group.attrs.update(attrs | {"coordinates": " ".join(coords)})
         (self.partial / "checkpoint.npz").unlink(missing_ok=True)
         os.replace(self.partial / "store", self.path)
         shutil.rmtree(self.partial, ignore_errors=True)
         return self.open()
 
     def open(self):
-        """The finished trajectory, read lazily from disk."""
         return open_trajectory(self.path)
 
 
@@ -226,9 +213,8 @@ def read_attrs(path):
     try:
         return dict(zarr.open_group(path, mode="r").attrs)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{str(path)!r} is not a readable trajectory store ({error}); delete it and simulate again"
-        ) from error
+        said = f"is not a readable trajectory store ({error}); delete it and simulate again"
+        raise ValueError(f"{str(path)!r} {said}") from error
 
 
 def open_trajectory(path):
@@ -237,8 +223,5 @@ def open_trajectory(path):
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
     attrs = read_attrs(path)
     dataset = xr.open_zarr(path, chunks=None, consolidated=False)
-    return xr.Dataset(
-        {name: dataset[name] for name in json.loads(attrs["save"])},
-        coords={**dataset.coords, "state": attrs["states"]},
-        attrs=attrs,
-    )
+    data = {name: dataset[name] for name in json.loads(attrs["save"])}
+    return xr.Dataset(data, {**dataset.coords, "state": attrs["states"]}, attrs)

@@ -6,7 +6,7 @@ from cepkit.figures.scorecard import accuracy_and_cost, free_run, pivot, scoreca
 from cepkit.figures.style import MODELS, VARIABLES, VERSION, WIDTH, done, drawn, label_of, look, new, style, unit_of
 
 __all__ = [
-    "MAPS", "MODELS", "VARIABLES", "VERSION", "WIDTH", "accuracy_and_cost", "activation_map",
-    "compare_traces", "done", "draw_map", "drawn", "error_by_lead", "film", "forecast_frames", "free_run", "label_of",
-    "look", "new", "pivot", "scorecard", "sheet", "sheets", "style", "traces", "unit_of",
+    "MAPS", "MODELS", "VARIABLES", "VERSION", "WIDTH", "accuracy_and_cost", "activation_map", "compare_traces", "done",
+    "draw_map", "drawn", "error_by_lead", "film", "forecast_frames", "free_run", "label_of", "look", "new", "pivot",
+    "scorecard", "sheet", "sheets", "style", "traces", "unit_of",
 ]  # fmt: skip
