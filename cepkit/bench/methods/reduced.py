@@ -2,27 +2,27 @@
 
 import math
 import time
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 
 import torch
 
 from cepkit.dataset import Scaling, leading, to_tensor
 from cepkit.fields import AMPLITUDE
-from cepkit.store import digest
 from cepkit.surrogates.base import Surrogate
 from cepkit.training import Drawn, tune
 
 POOL = 4  # nodes a side of a patch of the stimulus: 24 x 24 nodes become 6 x 6 patches
 EVERY = 5  # frames from one that scaling and components are computed from to the next
+COUNT = 256  # components that are computed, of which each method takes its first
+
+_known = {}  # what the data last asked for came to, beside these data: while they are held, no other gets their id
 
 
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn`` and ``_run``; its settings have ``components`` and, if it draws, ``seed``.  ``basis`` (N_in, K) has
-    orthonormal columns, ``(frame - mean) / std @ basis`` are the components, and ``scale`` (K,) is the standard
-    deviation of each in training.
+    A method writes ``_learn`` and ``_run``; its settings have ``components`` and, if it draws, ``seed``.  ``basis``
+    (N_in, K) has orthonormal columns; ``scale`` (K,) is the standard deviation of each component in training.
     """
 
     reads_stimulus = True
@@ -37,8 +37,8 @@ class Reduced(Surrogate):
     def _learn(self, A, U, validation, learning):
         """Learn from the components (time, K), of variance 1, and the stimulus in patches (time, P) of each trajectory.
 
-        U[k] is 1 where a patch is stimulated in full between frames k and k + 1.  ``validation``, pairs of the same
-        to choose by, may be empty.
+        A patch stimulated in full between frames k and k + 1 has 1 in row k.  ``validation``, pairs of the same to
+        choose by, may be empty.
         """
 
     def _run(self, A, U, steps):
@@ -61,8 +61,7 @@ class Reduced(Surrogate):
         self.card["weights"] = sum(t.numel() for name, t in self._tensors().items() if name not in ("basis", "scale"))
 
     def _reduced(self, learning):
-        A = [self._encode(to_tensor(run)) for run in learning.runs]
-        return A, [self._patches(stimulus) for stimulus in learning.stimuli]
+        return [self._encode(to_tensor(run)) for run in learning.runs], [self._patches(u) for u in learning.stimuli]
 
     def _encode(self, X):
         """Frames (..., N_in) in physical units to components (..., K), each of variance 1."""
@@ -87,16 +86,15 @@ class Reduced(Surrogate):
 
     def _missed(self, a, u, given, steps):
         """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
-        cuts = [slice(k, k + given + steps) for k in range(0, len(a) - given - steps + 1, steps)]
-        if not cuts:
+        begins = range(0, len(a) - given - steps + 1, steps)
+        if not begins:
             return a.new_zeros(0, steps, a.shape[1])
-        a, u = (torch.stack([x[cut] for cut in cuts]) for x in (a, u))
+        a, u = (torch.stack([x[k : k + given + steps] for k in begins]) for x in (a, u))
         return ((self._run(a[:, :given], u, steps) - a[:, given:]) * self.scale).square()
 
     def _tensors(self):
-        network = self.network.state_dict() if self.network else {}
-        tensors = {name: getattr(self, name) for name in ("basis", "scale", *self.learnt)}
-        return tensors | {f"network.{name}": tensor for name, tensor in network.items()}
+        network = self.network.state_dict(prefix="network.") if self.network else {}
+        return {name: getattr(self, name) for name in ("basis", "scale", *self.learnt)} | network
 
     def _restore(self, tensors, card):
         self.scaling = Scaling.from_dict(card["scaling"])
@@ -110,10 +108,18 @@ class Reduced(Surrogate):
 class Stepped(Reduced):
     """A reduced model whose step from frame k writes frames k + 1 to k + ``stride`` at once.
 
-    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer``.
+    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer``; ``_loss`` or ``_learn``.
     """
 
     least = 0  # steps of a history that it cannot do without
+
+    def _span(self):
+        """Steps of a training window."""
+        return self.settings.window
+
+    def _learn(self, A, U, validation, learning):
+        s, draw = self.settings, partial(self._batch, A, U)
+        self.card["training"] = train(self.network, draw, self._loss, learning, s.rounds, s.learning_rate)
 
     def _read(self, last):
         """How many steps it reads of a history that ends with the frame of this number."""
@@ -135,10 +141,10 @@ class Stepped(Reduced):
         a = A[:, last % stride :: stride][:, -read - 1 :]
         return self._answer(a, in_steps(u, stride), read).unflatten(-1, (stride, -1)).flatten(1, 2)[:, :steps]
 
-    def _batch(self, A, U, steps):
+    def _batch(self, A, U):
         """Windows at random as :func:`steps_of` has them."""
         s = self.settings
-        frames, pushes = zip(*windows(A, U, s.stride * steps, s.batch), strict=True)
+        frames, pushes = zip(*windows(A, U, s.stride * self._span(), s.batch), strict=True)
         return steps_of(torch.stack(frames), torch.stack(pushes), s.stride)
 
     def _mismatch(self, made, wanted):
@@ -161,8 +167,8 @@ def in_steps(x, stride):
 def steps_of(frames, pushes, stride):
     """Frames (batch, steps * stride + 1, K) and the stimulus between them by steps.
 
-    Returns the frames that steps begin from, and the last of all, (batch, steps + 1, K); the stimulus in each step
-    (batch, steps, stride * P); and the frames that each has to write (batch, steps, stride * K).
+    Returns the frames that steps begin from, with the last of all, (batch, steps + 1, K); the stimulus in each step
+    (batch, steps, stride * P); and the frames that it has to write (batch, steps, stride * K).
     """
     return frames[:, ::stride], in_steps(pushes, stride), in_steps(frames[:, 1:], stride)
 
@@ -179,45 +185,32 @@ def train(network, draw, loss, learning, rounds, learning_rate, part=0):
 
     ``part`` tells the checkpoints of several trainings of one model apart.
     """
-    updates = math.gcd(rounds, 10)
-    history = tune(
-        network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
-        schedule="one-cycle", clip=1.0, checkpoint=learning.checkpoint and f"{learning.checkpoint}-{part}",
-        progress=learning.progress,
-    )  # fmt: skip
+    updates, checkpoint = math.gcd(rounds, 10), learning.checkpoint and f"{learning.checkpoint}-{part}"
+    history = tune(network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
+                   schedule="one-cycle", clip=1.0, checkpoint=checkpoint, progress=learning.progress)  # fmt: skip
     return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Trajectories that a cache can be asked for: the same where their data are."""
-
-    key: str
-    pieces: list = field(compare=False)
-
-
-def principal(pieces, count=256):
+def principal(pieces):
     """Scaling and principal components of some trajectories, computed once for the same data.
 
-    Returns a :class:`Scaling`, an orthonormal basis (N_in, K) with K = ``count``, or N_in if that is less, and the
+    Returns a :class:`Scaling`, an orthonormal basis (N_in, K) with K = ``COUNT``, or N_in if that is less, and the
     mean square of each component (K,).
     """
-    marks = (f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}".encode() for p in pieces)
-    return _principal(Runs(digest(*marks), pieces), count)
-
-
-@lru_cache(maxsize=1)
-def _principal(runs, count):
-    frames = thinned(runs.pieces)
-    scaling = Scaling.fit(frames)
-    moment = 0.0
-    for piece in frames:
-        X = to_tensor(scaling.apply(piece)).double()
-        moment = moment + X.T @ X
-    moment = moment / sum(piece.sizes["time"] for piece in frames)
-    basis = leading(moment, min(count, len(moment)))
-    energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
-    return scaling, basis.float(), energy.float()
+    key = tuple(f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in pieces)
+    if key not in _known:
+        _known.clear()
+        frames = thinned(pieces)
+        scaling = Scaling.fit(frames)
+        moment = 0.0
+        for piece in frames:
+            X = to_tensor(scaling.apply(piece)).double()
+            moment = moment + X.T @ X
+        moment = moment / sum(piece.sizes["time"] for piece in frames)
+        basis = leading(moment, min(COUNT, len(moment)))
+        energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
+        _known[key] = pieces, (scaling, basis.float(), energy.float())
+    return _known[key][1]
 
 
 def thinned(pieces):
