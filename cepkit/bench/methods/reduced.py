@@ -25,20 +25,18 @@ class Reduced(Surrogate):
     (N_in, K) has orthonormal columns; ``scale`` (K,) is the standard deviation of each component in training.
     """
 
-    reads_stimulus = True
-    trains = True
+    reads_stimulus = trains = True
     validates = False  # whether ``_learn`` chooses by the validation part
     learnt = ()  # names of the tensors that ``_learn`` finds
-    network = None  # or the one that ``_build`` makes and ``_learn`` trains
+    network = None  # or what ``_build`` makes and ``_learn`` trains
 
     def _build(self, K, P):
         """Make what is random or untrained, for K components and P patches."""
 
     def _learn(self, A, U, validation, learning):
-        """Learn from the components (time, K), of variance 1, and the stimulus in patches (time, P) of each trajectory.
+        """Learn from each trajectory's components (time, K), of variance 1, and stimulated shares of patches (time, P).
 
-        A patch stimulated in full between frames k and k + 1 has 1 in row k.  ``validation``, pairs of the same to
-        choose by, may be empty.
+        Row k of U is between frames k and k + 1.  ``validation``, pairs of the same to choose by, may be empty.
         """
 
     def _run(self, A, U, steps):
@@ -86,10 +84,9 @@ class Reduced(Surrogate):
 
     def _missed(self, a, u, given, steps):
         """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
-        begins = range(0, len(a) - given - steps + 1, steps)
-        if not begins:
+        if len(a) < given + steps:
             return a.new_zeros(0, steps, a.shape[1])
-        a, u = (torch.stack([x[k : k + given + steps] for k in begins]) for x in (a, u))
+        a, u = (x.unfold(0, given + steps, steps).movedim(-1, 1).contiguous() for x in (a, u))
         return ((self._run(a[:, :given], u, steps) - a[:, given:]) * self.scale).square()
 
     def _tensors(self):
@@ -126,7 +123,7 @@ class Stepped(Reduced):
         return last // self.settings.stride
 
     def _answer(self, a, u, read):
-        """Run free: (start, steps, stride * K), told of the stimulus u (start, read + steps, stride * P) step by step.
+        """Run free: (start, steps, stride * K), told of the stimulus u (start, read + steps, stride * P).
 
         Of the history there are the frames that its last steps begin from, and its last: a (start, read + 1, K).
         """
