@@ -63,7 +63,7 @@ def mackey_glass(steps=4000, interval=1.0, tau=17.0, seed=0, substeps=10, settle
 
 
 def largest_exponent(rate, state, step, steps, apart=1e-8):
-    """Largest Lyapunov exponent, by two trajectories brought close after each step: doi:10.1007/BF02128236."""
+    """Largest Lyapunov exponent, as by Benettin et al. 1980, doi:10.1007/BF02128236: how fast two neighbours part."""
     other, total = state + apart / np.sqrt(len(state)), 0.0
     for _ in range(steps):
         state, other = rk4(rate, np.stack([state, other]), step)
@@ -94,10 +94,7 @@ def forecast_nvar(train, steps, taps=2, spacing=1, penalty=2.5e-6, noise=1e-3, s
 
 
 def forecast_esn(train, steps, size=400, radius=0.6, leak=1.0, gain=0.1, penalty=1e-9, settle=100, seed=0):
-    """Train an echo state network on a series (time, d), z-scored, and let it go on from its end: (steps, d).
-
-    It does not learn from the first ``settle`` frames, before its state has forgotten the beginning.
-    """
+    """Train an echo state network on a series (time, d) after ``settle`` frames, and let it go on: (steps, d)."""
     x = torch.from_numpy(np.asarray(train, float))
     mean, std = x.mean(0), x.std(0)
     x = (x - mean) / std
@@ -116,10 +113,7 @@ def forecast_esn(train, steps, size=400, radius=0.6, leak=1.0, gain=0.1, penalty
 
 
 def valid_time(forecast, truth, interval, threshold=0.4):
-    """Time until a forecast (time, d) is off by more than ``threshold``, in root mean square over z-scored variables.
-
-    Divided by the Lyapunov time it is the valid prediction time of the literature.
-    """
+    """Time until a forecast (time, d) is off by more than ``threshold``, in root mean square of z-scored variables."""
     forecast, truth = np.asarray(forecast), np.asarray(truth)
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.sqrt((((forecast - truth) / truth.std(0)) ** 2).mean(1))

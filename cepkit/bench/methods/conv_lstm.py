@@ -16,10 +16,7 @@ KEEP = 0.8  # of the frame that a step begins from; the rest is written anew
 
 
 class ConvCell(nn.Module):
-    """Shi et al. 2015, arXiv:1506.04214, without their peepholes: the products of an LSTM become convolutions.
-
-    The channels ``told`` of the input are those of the stimulus.
-    """
+    """Shi et al. 2015, arXiv:1506.04214, without peepholes; the input channels ``told`` are those of the stimulus."""
 
     def __init__(self, inputs, hidden, outputs, kernel, told=slice(0)):
         super().__init__()

@@ -14,9 +14,8 @@ LEAK, GAIN = 0.02, 0.2  # of a step; the leak keeps the untrained z bounded, and
 class Dynamics(nn.Module):
     """z' = f(z, u) in forward Euler steps, a = g(z), for K components and P patches; ``more`` layers come first."""
 
-    def __init__(self, settings, K, P, **more):
+    def __init__(self, s, K, P, **more):
         super().__init__()
-        s = settings
         for name, layer in more.items():
             self.add_module(name, layer)
         self.told = nn.Linear(s.stride * P, s.hidden)

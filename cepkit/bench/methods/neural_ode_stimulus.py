@@ -13,8 +13,7 @@ from cepkit.surrogates.base import surrogate
 class ForcedODE(Dynamics):
     """z' = -leak z + gain f(z, u), with u constant in a step; time in steps; an encoder finds where z begins."""
 
-    def __init__(self, settings, K, P):
-        s = settings
+    def __init__(self, s, K, P):
         encoder = nn.GRU(K + s.stride * P, s.recurrent, batch_first=True)
         super().__init__(s, K, P, encoder=encoder, begin=nn.Linear(s.recurrent, s.latent))
         self.settings = s

@@ -13,7 +13,7 @@ from cepkit.training import Drawn, tune
 
 POOL = 4  # nodes a side of a patch of the stimulus: 24 x 24 nodes become 6 x 6 patches
 EVERY = 5  # frames from one that scaling and components are computed from to the next
-COUNT = 256  # components that are computed, of which each method takes its first
+COUNT = 256  # components that are computed, or all if there are fewer; each method takes its first of them
 
 _known = {}  # what the data last asked for came to, beside these data: while they are held, no other gets their id
 
@@ -21,8 +21,11 @@ _known = {}  # what the data last asked for came to, beside these data: while th
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn`` and ``_run``; its settings have ``components`` and, if it draws, ``seed``.  ``basis``
-    (N_in, K) has orthonormal columns; ``scale`` (K,) is the standard deviation of each component in training.
+    A method writes ``_learn(A, U, validation, learning)``, from each trajectory's components A[j] (time, K), of variance
+    1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation``, pairs of the
+    same to choose by, may be empty.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus
+    (start, time + steps, P) to (start, steps, K).  Its settings have ``components`` and, if it draws, ``seed``.
+    ``basis`` (N_in, K) has orthonormal columns; ``scale`` (K,) the standard deviation of each component in training.
     """
 
     reads_stimulus = trains = True
@@ -32,16 +35,6 @@ class Reduced(Surrogate):
 
     def _build(self, K, P):
         """Make what is random or untrained, for K components and P patches."""
-
-    def _learn(self, A, U, validation, learning):
-        """Learn from each trajectory's components (time, K), of variance 1, and stimulated shares of patches (time, P).
-
-        Row k of U is between frames k and k + 1.  ``validation``, pairs of the same to choose by, may be empty.
-        """
-
-    def _run(self, A, U, steps):
-        """Run free: histories (start, time, K), stimulus (start, time + steps, P) to (start, steps, K)."""
-        raise NotImplementedError
 
     def _fit(self, learning):
         self.scaling, basis, energy = principal(learning.runs)
@@ -66,10 +59,6 @@ class Reduced(Surrogate):
         mean, std = self.scaling.vectors(self.nodes)
         return ((X - mean) / std) @ self.basis / self.scale
 
-    def _decode(self, A):
-        mean, std = self.scaling.vectors(self.nodes)
-        return (A * self.scale) @ self.basis.T * std + mean
-
     def _patches(self, stimulus):
         """Stimulus current (..., N) as the stimulated share of each patch, (..., P)."""
         shape = [len(c) for c in self.grid.values()]
@@ -80,7 +69,9 @@ class Reduced(Surrogate):
 
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
-        return self._decode(self._run(self._encode(X), self._patches(stimulus), steps))
+        A = self._run(self._encode(X), self._patches(stimulus), steps)
+        mean, std = self.scaling.vectors(self.nodes)
+        return (A * self.scale) @ self.basis.T * std + mean
 
     def _missed(self, a, u, given, steps):
         """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
@@ -96,16 +87,18 @@ class Reduced(Surrogate):
     def _restore(self, tensors, card):
         self.scaling = Scaling.from_dict(card["scaling"])
         for name in ("basis", "scale", *self.learnt):
-            setattr(self, name, tensors.pop(name))
+            setattr(self, name, tensors[name])
         self._build(len(self.scale), self._patches(torch.zeros(1, self.nodes)).shape[-1])
         if self.network:
-            self.network.load_state_dict({name.removeprefix("network."): tensors[name] for name in tensors})
+            self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.network.state_dict()})
 
 
 class Stepped(Reduced):
     """A reduced model whose step from frame k writes frames k + 1 to k + ``stride`` at once.
 
-    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer``; ``_loss`` or ``_learn``.
+    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_loss`` or ``_learn``, and
+    ``_answer(a, u, read)``, free runs (start, steps, stride * K): of the history there are the frames that its last
+    steps begin from, and its last, a (start, read + 1, K); u is the stimulus (start, read + steps, stride * P).
     """
 
     least = 0  # steps of a history that it cannot do without
@@ -121,13 +114,6 @@ class Stepped(Reduced):
     def _read(self, last):
         """How many steps it reads of a history that ends with the frame of this number."""
         return last // self.settings.stride
-
-    def _answer(self, a, u, read):
-        """Run free: (start, steps, stride * K), told of the stimulus u (start, read + steps, stride * P).
-
-        Of the history there are the frames that its last steps begin from, and its last: a (start, read + 1, K).
-        """
-        raise NotImplementedError
 
     def _run(self, A, U, steps):
         stride, last = self.settings.stride, A.shape[1] - 1
@@ -178,10 +164,7 @@ def windows(A, U, length, batch):
 
 
 def train(network, draw, loss, learning, rounds, learning_rate, part=0):
-    """Train on ``rounds`` batches that ``draw`` draws, and return the history: the mean loss of every ten or fewer.
-
-    ``part`` tells the checkpoints of several trainings of one model apart.
-    """
+    """Train on batches that ``draw`` draws: the mean loss of every ten or fewer.  ``part`` names the checkpoint."""
     updates, checkpoint = math.gcd(rounds, 10), learning.checkpoint and f"{learning.checkpoint}-{part}"
     history = tune(network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
                    schedule="one-cycle", clip=1.0, checkpoint=checkpoint, progress=learning.progress)  # fmt: skip
@@ -189,11 +172,7 @@ def train(network, draw, loss, learning, rounds, learning_rate, part=0):
 
 
 def principal(pieces):
-    """Scaling and principal components of some trajectories, computed once for the same data.
-
-    Returns a :class:`Scaling`, an orthonormal basis (N_in, K) with K = ``COUNT``, or N_in if that is less, and the
-    mean square of each component (K,).
-    """
+    """Scaling, orthonormal basis (N_in, K) and mean square of each component (K,), computed once for the same data."""
     key = tuple(f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in pieces)
     if key not in _known:
         _known.clear()

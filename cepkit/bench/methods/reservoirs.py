@@ -24,8 +24,7 @@ class Reservoir(NamedTuple):
 def draw_reservoir(size, gains, radius, generator):
     """A random reservoir of a spectral radius; ``gains`` (inputs,) say how strongly each input is felt.
 
-    The entries of W are Gaussian of variance radius^2 / size.  By the circular law its eigenvalues
-    then fill a disc of that radius, closely so from some hundred units on.
+    By the circular law the eigenvalues of W fill a disc of that radius, closely so from some hundred units on.
     """
     shapes = (size, size), (len(gains), size), (size,)
     W, W_in, bias = (torch.from_numpy(generator.standard_normal(shape)).to(gains.dtype) for shape in shapes)
@@ -61,10 +60,7 @@ def nvar_features(linear, quadratic=None):
 
 
 def ridge(gram, cross, penalty):
-    """Ridge regression: the readout W that makes the mean square of X W - Y plus ``penalty`` times that of W least.
-
-    It is computed from X'X (features, features) and X'Y (features, outputs), each a mean over samples.
-    """
+    """The readout W of least mean square of X W - Y plus ``penalty`` times that of W, from the means of X'X and X'Y."""
     return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), cross)
 
 
@@ -212,8 +208,7 @@ class NVAR(Readout):
 
     @property
     def least(self):  # steps that it looks back
-        taps, spacing = self.choice
-        return (taps - 1) * spacing
+        return (self.choice[0] - 1) * self.choice[1]
 
     def _samples(self, a, u, y):
         parts = (x.split(400, dim=1) for x in (delays(a, *self.choice), u[:, self.least :], y[:, self.least :]))
