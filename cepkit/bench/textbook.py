@@ -1,7 +1,6 @@
 """Two chaotic systems from the textbooks, on which reservoirs have been measured before.
 
-An implementation that forecasts them as long as the literature says is probably right; what it
-then does to the heart is the method's own doing.
+An implementation that forecasts them as long as the literature says is probably right.
 """
 
 import numpy as np
@@ -13,10 +12,10 @@ from cepkit.bench.methods.reservoirs import delays, draw_reservoir, listen, nvar
 LORENZ_EXPONENT = 0.906  # largest Lyapunov exponent, per unit of time: Sprott 2003, Chaos and Time-Series Analysis
 
 
-def lorenz_rate(state, sigma=10.0, rho=28.0, beta=8 / 3):
+def lorenz_rate(state):
     """Right-hand side of Lorenz 1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2; state (..., 3)."""
     x, y, z = np.moveaxis(np.asarray(state, float), -1, 0)
-    return np.stack([sigma * (y - x), x * (rho - z) - y, x * y - beta * z], axis=-1)
+    return np.stack([10.0 * (y - x), x * (28.0 - z) - y, x * y - 8 / 3 * z], axis=-1)
 
 
 def rk4(rate, state, step):
@@ -33,15 +32,11 @@ def lorenz63(steps=4000, interval=0.025, seed=0, substeps=5, settle=40.0):
     The seed draws an initial state; the attractor is reached in the time ``settle`` before the first of the samples,
     between which there are ``substeps`` steps of Runge and Kutta.
     """
-    state = np.random.default_rng(seed).normal(size=3) + [0, 0, 25]
-    out = np.empty((steps, 3))
-    for k in range(-round(settle / interval), steps):
-        if k >= 0:
-            out[k] = state
-        for _ in range(substeps):
-            state = rk4(lorenz_rate, state, interval / substeps)
-    coords = {"time": interval * np.arange(steps), "variable": ["x", "y", "z"]}
-    return xr.DataArray(out, coords, ("time", "variable"), name="lorenz63")
+    states, first = [np.random.default_rng(seed).normal(size=3) + [0, 0, 25]], round(settle / interval) * substeps
+    for _ in range(first + (steps - 1) * substeps):
+        states.append(rk4(lorenz_rate, states[-1], interval / substeps))
+    coords = [("time", interval * np.arange(steps)), ("variable", ["x", "y", "z"])]
+    return xr.DataArray(np.array(states[first::substeps]), coords, name="lorenz63")
 
 
 def mackey_glass(steps=4000, interval=1.0, tau=17.0, seed=0, substeps=10, settle=1000.0):
@@ -64,15 +59,11 @@ def mackey_glass(steps=4000, interval=1.0, tau=17.0, seed=0, substeps=10, settle
         c = middle - 0.1 * (x[k] + h / 2 * b)
         d = end - 0.1 * (x[k] + h * c)
         x[k + 1] = x[k] + h / 6 * (a + 2 * b + 2 * c + d)
-    coords = {"time": interval * np.arange(steps), "variable": ["x"]}
-    return xr.DataArray(x[first::substeps, None], coords, ("time", "variable"))
+    return xr.DataArray(x[first::substeps, None], [("time", interval * np.arange(steps)), ("variable", ["x"])])
 
 
 def largest_exponent(rate, state, step, steps, apart=1e-8):
-    """Largest Lyapunov exponent: how fast two close trajectories part, brought together again after each step.
-
-    Benettin et al. 1980, doi:10.1007/BF02128236.
-    """
+    """Largest Lyapunov exponent, as by Benettin et al. 1980, doi:10.1007/BF02128236: how fast two neighbours part."""
     other, total = state + apart / np.sqrt(len(state)), 0.0
     for _ in range(steps):
         state, other = rk4(rate, np.stack([state, other]), step)
@@ -85,9 +76,9 @@ def largest_exponent(rate, state, step, steps, apart=1e-8):
 def forecast_nvar(train, steps, taps=2, spacing=1, penalty=2.5e-6, noise=1e-3, seed=0):
     """Train NVAR on a series (time, d), and let it go on from its end: (steps, d).
 
-    It forecasts increments from 1, ``taps`` frames and the products of two of their entries, as Gauthier et al. 2021.
-    Frames of an exact trajectory lie so close to a line that the regression finds large weights of opposite sign and
-    the free run is unstable; ``noise`` on the series has the effect of the integration error of published data.
+    It forecasts increments, as Gauthier et al. 2021.  Frames of an exact trajectory lie so close to a line that the
+    regression finds large weights of opposite sign and the free run is unstable; ``noise`` on the series has the
+    effect of the integration error of published data.
     """
     train = np.asarray(train, float)
     x = torch.from_numpy(train + noise * np.random.default_rng(seed).standard_normal(train.shape))
@@ -97,17 +88,13 @@ def forecast_nvar(train, steps, taps=2, spacing=1, penalty=2.5e-6, noise=1e-3, s
     W_out = ridge(features.T @ features, features.T @ change, penalty)
     window, out = torch.from_numpy(train[-back - 1 :]), []
     for _ in range(steps):
-        new = window[-1] + nvar_features(delays(window, taps, spacing)[0]) @ W_out
-        window = torch.cat([window[1:], new[None]])
-        out.append(new)
+        out.append(window[-1] + nvar_features(delays(window, taps, spacing)[0]) @ W_out)
+        window = torch.cat([window[1:], out[-1][None]])
     return torch.stack(out).numpy()
 
 
 def forecast_esn(train, steps, size=400, radius=0.6, leak=1.0, gain=0.1, penalty=1e-9, settle=100, seed=0):
-    """Train an echo state network on a series (time, d), z-scored, and let it go on from its end: (steps, d).
-
-    It does not learn from the first ``settle`` frames, before its state has forgotten the beginning.
-    """
+    """Train an echo state network on a series (time, d) after ``settle`` frames, and let it go on: (steps, d)."""
     x = torch.from_numpy(np.asarray(train, float))
     mean, std = x.mean(0), x.std(0)
     x = (x - mean) / std
@@ -126,11 +113,7 @@ def forecast_esn(train, steps, size=400, radius=0.6, leak=1.0, gain=0.1, penalty
 
 
 def valid_time(forecast, truth, interval, threshold=0.4):
-    """Time until a forecast is off by more than ``threshold``; both are (time, d).
-
-    The error is the root of the mean square over the variables, each in units of its standard
-    deviation over ``truth``. Divided by the Lyapunov time it is the valid prediction time of the literature.
-    """
+    """Time until a forecast (time, d) is off by more than ``threshold``, in root mean square of z-scored variables."""
     forecast, truth = np.asarray(forecast), np.asarray(truth)
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.sqrt((((forecast - truth) / truth.std(0)) ** 2).mean(1))

@@ -16,10 +16,7 @@ KEEP = 0.8  # of the frame that a step begins from; the rest is written anew
 
 
 class ConvCell(nn.Module):
-    """Shi et al. 2015, arXiv:1506.04214, without their peepholes: the products of an LSTM become convolutions.
-
-    The channels ``told`` of the input are those of the stimulus.
-    """
+    """Shi et al. 2015, arXiv:1506.04214, without peepholes; the input channels ``told`` are those of the stimulus."""
 
     def __init__(self, inputs, hidden, outputs, kernel, told=slice(0)):
         super().__init__()
@@ -40,12 +37,11 @@ class ConvCell(nn.Module):
 class ConvLSTM(Surrogate):
     """Convolutional LSTM on z-scored frames, told of the stimulus, run on its own output.
 
-    Frames are pictures of four channels; squares of ``patch`` nodes are folded into channels first, and of
-    the stimulus each square is told its stimulated share.  A step is told a frame and the stimulus of the
-    ``stride`` frames from it on, and writes the frames that follow.  Training turns and mirrors each window in
-    one of the eight ways that leave the square as it is.  At the edge the picture is continued by its last
-    row, as no current flows there.  What is written is ``KEEP`` times the frame before and a linear map of h,
-    which lies between -1 and 1: a forecast can be wrong, but not without bound.
+    Frames are pictures of four channels; squares of ``patch`` nodes are folded into channels, and each is told its
+    stimulated share.  A step is told a frame and the stimulus of the ``stride`` frames from it on, and writes the
+    frames that follow: ``KEEP`` times the frame before and a linear map of h, which lies between -1 and 1, so that a
+    forecast can be wrong, but not without bound.  Training turns and mirrors each window in one of the eight ways that
+    leave the square as it is.  At the edge the picture is continued by its last row, as no current flows there.
     """
 
     @dataclass(frozen=True)
@@ -62,8 +58,7 @@ class ConvLSTM(Surrogate):
         learning_rate: float = 6e-3  # highest of a one-cycle schedule
         seed: int = 0
 
-    reads_stimulus = True
-    trains = True
+    reads_stimulus = trains = True
     configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
 
     def _fit(self, learning):
@@ -71,8 +66,7 @@ class ConvLSTM(Surrogate):
         self.scaling = Scaling.fit(thinned(learning.runs))
         torch.manual_seed(s.seed)
         self._build()
-        X = [self._pictures(to_tensor(run)) for run in learning.runs]
-        U = [self._pushes(stimulus) for stimulus in learning.stimuli]
+        X, U = [self._pictures(to_tensor(run)) for run in learning.runs], [self._pushes(u) for u in learning.stimuli]
         history = train(self.network, partial(self._batch, X, U), self._error, learning, s.rounds, s.learning_rate)
         self.card |= {"scaling": self.scaling.to_dict(), "training": history}
 
@@ -82,10 +76,9 @@ class ConvLSTM(Surrogate):
             raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
         self.patch = s.patch if all(n % s.patch == 0 for n in self.shape) else 1
         self.places = tuple(n // self.patch for n in self.shape)
-        area = self.patch**2
-        told = slice(4 * area, 4 * area + s.stride)
-        kernel = s.kernel if max(self.places) > 1 else 1
-        self.network = ConvCell(4 * area + s.stride, s.hidden, 4 * s.stride * area, kernel, told)
+        channels = 4 * self.patch**2
+        inputs, kernel = channels + s.stride, s.kernel if max(self.places) > 1 else 1
+        self.network = ConvCell(inputs, s.hidden, s.stride * channels, kernel, told=slice(channels, inputs))
 
     def _pictures(self, X):
         """Frames in physical units (..., N_in) to z-scored pictures (..., 4, y, x)."""
@@ -115,8 +108,8 @@ class ConvLSTM(Surrogate):
     def step_through(self, frames, pushes):
         """Read frames as long as there are any, then run free as long as the stimulus is known.
 
-        Every ``stride``-th of the frames (batch, n * stride + 1, 4, y, x) is read, its first and its last among them;
-        pushes are (batch, steps * stride, y, x).  Returns the frames that follow the first, and the last of them.
+        Every ``stride``-th of the frames (batch, n * stride + 1, 4, y, x) is read, from the first to the last; pushes
+        are (batch, steps * stride, y, x).  Returns the frames that follow the first, and the last of them.
         """
         s, cell, p = self.settings, self.network, self.patch
         h = c = frames.new_zeros(len(frames), s.hidden, *self.places)
@@ -125,9 +118,8 @@ class ConvLSTM(Surrogate):
             if k * s.stride < frames.shape[1]:
                 x = frames[:, k * s.stride]
             h, c = cell(torch.cat([pixel_unshuffle(x, p), avg_pool2d(push, p)], dim=1), h, c)
-            written = KEEP * x[:, None] + pixel_shuffle(cell.g(h), p).unflatten(1, (s.stride, 4))
-            x = written[:, -1]
-            made.append(written)
+            made.append(KEEP * x[:, None] + pixel_shuffle(cell.g(h), p).unflatten(1, (s.stride, 4)))
+            x = made[-1][:, -1]
         return torch.cat(made, dim=1), x
 
     @torch.inference_mode()

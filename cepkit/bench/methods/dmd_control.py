@@ -12,10 +12,9 @@ from cepkit.surrogates.base import surrogate
 class DMDControl(Reduced):
     """a(k + 1) = A a(k) + B u(k) + c, by least squares over all pairs of frames.
 
-    Proctor, Brunton and Kutz 2016, doi:10.1137/15M1013857; the constant input that gives c lets the linear
-    map rest somewhere else than at the mean of the training frames.  A linear map answers to a stimulus of
-    half the strength by half an action potential: it has no threshold.  A run that leaves the finite
-    numbers stays at its last finite frame.  ``map`` (K + P + 1, K) is A, B and c, stacked and transposed.
+    Proctor, Brunton and Kutz 2016, doi:10.1137/15M1013857; c lets the linear map rest somewhere else than at the mean
+    of the training frames.  Half a stimulus is answered by half an action potential: there is no threshold.  A run
+    that leaves the finite numbers stays at its last finite frame.  ``map`` (K + P + 1, K) is A, B, c, transposed.
     """
 
     @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class DMDControl(Reduced):
         gram, target = 0.0, 0.0
         for a, u in zip(A, U, strict=True):
             inputs = self._inputs(a[:-1], u[:-1]).double()
-            gram = gram + inputs.T @ inputs
-            target = target + inputs.T @ a[1:].double()
+            gram, target = gram + inputs.T @ inputs, target + inputs.T @ a[1:].double()
         trials = []
         for ridge in self.settings.ridges if validation else self.settings.ridges[:1]:
             penalty = ridge * gram.diagonal().clamp_min(1e-12).diag()
@@ -51,8 +49,7 @@ class DMDControl(Reduced):
 
     def eigenvalues(self):
         """Eigenvalues of A, shape (K,), complex; one outside the unit circle grows without bound."""
-        K = self.map.shape[1]
-        return torch.linalg.eigvals(self.map[:K].T.double())
+        return torch.linalg.eigvals(self.map[: self.map.shape[1]].T.double())
 
     @staticmethod
     def _inputs(a, u):
@@ -60,8 +57,8 @@ class DMDControl(Reduced):
 
     def _run(self, A, U, steps):
         out, a, first = [], A[:, -1], A.shape[1] - 1
-        for k in range(first, first + steps):
-            new = self._inputs(a, U[:, k]) @ self.map
+        for u in U[:, first : first + steps].unbind(1):
+            new = self._inputs(a, u) @ self.map
             a = torch.where(new.isfinite().all(-1, keepdim=True), new, a)
             out.append(a)
         return torch.stack(out, dim=1)

@@ -23,17 +23,16 @@ class Cell(nn.Module):
             self.lstm.bias_ih_l0[hidden : 2 * hidden] += 2  # the forget gate remembers at first
 
     def forward(self, a, u, state=None):
-        """True frames a (batch, steps, K), inputs u (batch, steps, stride * P) to (batch, steps, stride * K)."""
+        """True frames a (batch, steps, K), inputs u (batch, steps, stride * P) to (batch, steps, stride * K), state."""
         out, state = self.lstm(torch.cat([a, u], dim=-1), state)
         return self.g(out), state
 
     def run_free(self, a, u, state):
         """From the frame a (batch, K) on: its own last frame and u (batch, steps, stride * P) are all it reads."""
         w_a, w_u = self.lstm.weight_ih_l0.split([self.K, u.shape[-1]], dim=1)
-        told = (u @ w_u.T + self.lstm.bias_ih_l0 + self.lstm.bias_hh_l0).unbind(1)
-        h, c = state
-        out = []
-        for felt in told:
+        told = u @ w_u.T + self.lstm.bias_ih_l0 + self.lstm.bias_hh_l0
+        (h, c), out = state, []
+        for felt in told.unbind(1):
             i, f, g, o = torch.addmm(torch.addmm(felt, a, w_a.T), h, self.lstm.weight_hh_l0.T).chunk(4, dim=1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
@@ -47,7 +46,7 @@ class LSTMStimulus(Stepped):
     """The paper's kind of LSTM, after Shahi et al. 2021, doi:10.3389/fphys.2021.734178, with the stimulus as input.
 
     It is trained twice: first every step is given the true frame, with some noise; then, as in a forecast, the
-    network's own, in free runs that grow to the whole window.  Its gates and the tanh keep every output finite.
+    network's own.  Its gates and the tanh keep every output finite.
     """
 
     @dataclass(frozen=True)
@@ -65,31 +64,28 @@ class LSTMStimulus(Stepped):
         last_rate: float = 3e-3  # and of the finish
         seed: int = 0
 
-    configurations = {"smoke": {"components": 6, "hidden": 16, "window": 40, "settle": 10, "batch": 4, "rounds": 10,
-                                "finish": 5}}  # fmt: skip
+    configurations = {"smoke": dict(components=6, hidden=16, window=40, settle=10, batch=4, rounds=10, finish=5)}
 
     def _build(self, K, P):
         self.network = Cell(K, P, self.settings.hidden, self.settings.stride)
 
     def _learn(self, A, U, validation, learning):
-        s, self.card["training"] = self.settings, []
-        draw = partial(self._batch, A, U, s.window)
-        passes = (("given", self._given, s.rounds, s.learning_rate), ("free", self._free, s.finish, s.last_rate))
-        for part, loss, rounds, rate in passes:
-            history = train(self.network, draw, loss, learning, rounds, rate, part)
-            self.card["training"] += [{"part": part, **entry} for entry in history]
+        s, draw = self.settings, partial(self._batch, A, U)
+        given = train(self.network, draw, self._given, learning, s.rounds, s.learning_rate, "given")
+        free = train(self.network, draw, self._free, learning, s.finish, s.last_rate, "free")
+        self.card["training"] = [{"part": "given", **e} for e in given] + [{"part": "free", **e} for e in free]
 
     def _given(self, network, batch, done):
         """Error of every step from the true frame, with some noise on it."""
-        a, u, y = batch
-        s, a = self.settings, a[:, :-1]
+        s, (a, u, y) = self.settings, batch
+        a = a[:, :-1]
         made, _ = network(a + s.noise * torch.rand(len(a), 1, 1) * torch.randn_like(a), u)
         return self._mismatch(made[:, s.settle :], y[:, s.settle :])
 
     def _free(self, network, batch, done):
         """Error of free runs, which grow from a few steps to the whole window as ``done`` goes to 1."""
-        a, u, y = batch
-        s, n = self.settings, self.settings.settle
+        s, (a, u, y) = self.settings, batch
+        n = s.settle
         _, state = network(a[:, :n], u[:, :n])
         done = (round(done * s.finish) + 1) / s.finish
         end = n + max(1, round(done * (s.window - n)))

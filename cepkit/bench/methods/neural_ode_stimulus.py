@@ -1,29 +1,22 @@
 """The latent ODE that is told of the stimulus: what drives the heart drives the equation."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
 
-from cepkit.bench.methods.reduced import Stepped, train
+from cepkit.bench.methods.latent_dynamics import Dynamics
+from cepkit.bench.methods.reduced import Stepped
 from cepkit.surrogates.base import surrogate
 
 
-class ForcedODE(nn.Module):
-    """z' = -leak z + gain f(z, u), with u constant in a step; time in steps; K components, P patches."""
+class ForcedODE(Dynamics):
+    """z' = -leak z + gain f(z, u), with u constant in a step; time in steps; an encoder finds where z begins."""
 
-    def __init__(self, settings, K, P):
-        super().__init__()
-        s = self.settings = settings
-        self.encoder = nn.GRU(K + s.stride * P, s.recurrent, batch_first=True)
-        self.begin = nn.Linear(s.recurrent, s.latent)
-        self.told = nn.Linear(s.stride * P, s.hidden)
-        self.felt = nn.Linear(s.latent, s.hidden, bias=False)
-        self.rate = nn.Linear(s.hidden, s.latent, bias=False)
-        self.decoder = nn.Sequential(nn.Linear(s.latent, s.hidden), nn.ELU(), nn.Linear(s.hidden, s.stride * K))
-        with torch.no_grad():
-            self.told.weight.mul_(5)  # a pulse fills one frame in hundreds
+    def __init__(self, s, K, P):
+        encoder = nn.GRU(K + s.stride * P, s.recurrent, batch_first=True)
+        super().__init__(s, K, P, encoder=encoder, begin=nn.Linear(s.recurrent, s.latent))
+        self.settings = s
 
     def f(self, z, told):
         """Right-hand side at z (batch, latent), forced by ``told`` (batch, hidden)."""
@@ -32,8 +25,7 @@ class ForcedODE(nn.Module):
 
     def forward(self, a, u, told):
         """From frames a (batch, seen, K) with inputs u, on with ``told``: (batch, steps, stride * K)."""
-        z = self.begin(self.encoder(torch.cat([a, u], dim=-1))[1][-1])
-        out = []
+        z, out = self.begin(self.encoder(torch.cat([a, u], dim=-1))[1][-1]), []
         for push in self.told(told).unbind(1):
             z = z + self.f(z + self.f(z, push) / 2, push)  # the midpoint rule
             out.append(z)
@@ -44,10 +36,9 @@ class ForcedODE(nn.Module):
 class NeuralODEStimulus(Stepped):
     """Latent ODE in the manner of Rubanova et al. 2019, arXiv:1907.03907, forced by the stimulus.
 
-    A recurrent encoder reads the last frames of the history forwards and gives z at their end; from
-    there the ODE is solved by the midpoint rule in steps of ``stride`` frames, and each z is decoded to the
-    frames of its step.  There is no noise on z and no Kullback-Leibler term: it is trained by the error
-    of its forecast.  The tanh in f and the leak keep z bounded.
+    A recurrent encoder reads the last frames of the history forwards and gives z at their end; from there the ODE is
+    solved by the midpoint rule.  There is no noise on z and no Kullback-Leibler term: it is trained by the error of
+    its forecast.  The tanh in f and the leak keep z bounded.
     """
 
     @dataclass(frozen=True)
@@ -73,10 +64,8 @@ class NeuralODEStimulus(Stepped):
     def _build(self, K, P):
         self.network = ForcedODE(self.settings, K, P)
 
-    def _learn(self, A, U, validation, learning):
-        s = self.settings
-        draw = partial(self._batch, A, U, s.seen + s.window)
-        self.card["training"] = train(self.network, draw, self._loss, learning, s.rounds, s.learning_rate)
+    def _span(self):
+        return self.settings.seen + self.settings.window
 
     def _loss(self, network, batch, done):
         (a, u, y), seen = batch, self.settings.seen

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 
 from cepkit.bench.methods.reduced import Reduced
 from cepkit.surrogates.base import surrogate
@@ -20,12 +17,10 @@ USUAL = 650  # frames; the interval supposed where the history does not reach
 class PODRegression(Reduced):
     """a(k) = r(theta(k)): Gaussian process regression from the parameters of the pacing to the components.
 
-    In the manner of Guo and Hesthaven 2019, doi:10.1016/j.cma.2018.10.029, with the parameters of this problem
-    (:func:`pacing_features`): the time since the last stimulus, the two intervals before it, its site and the one
-    before.  The length scales are those of greatest marginal likelihood for the leading components of a few hundred
-    frames; the mean of the process is then that of the subset of regressors, a sum over ``centres`` (Quinonero-Candela
-    and Rasmussen 2005, JMLR 6:1939).  Nothing is stepped, so nothing can drift; of the frames given the model reads
-    **none**, and a stimulus before the last two is forgotten.  Sites that are stimulated at once become their mean.
+    In the manner of Guo and Hesthaven 2019, doi:10.1016/j.cma.2018.10.029, on :func:`pacing_features`.  The length
+    scales are those of greatest marginal likelihood for the leading components of a few hundred frames; the mean of
+    the process is then that of the subset of regressors, a sum over ``centres`` (Quinonero-Candela and Rasmussen 2005,
+    JMLR 6:1939).  Nothing is stepped, so nothing can drift; of the frames given the model reads **none**.
     """
 
     @dataclass(frozen=True)
@@ -42,10 +37,9 @@ class PODRegression(Reduced):
 
     def _learn(self, A, U, validation, learning):
         s = self.settings
-        rng = np.random.default_rng(s.seed)
         theta = torch.cat([pacing_features(u[None])[0, s.skip :] for u in U])
         a = torch.cat([piece[s.skip :] for piece in A])
-        chosen = torch.from_numpy(rng.permutation(len(a))[: s.frames])
+        chosen = torch.from_numpy(np.random.default_rng(s.seed).permutation(len(a))[: s.frames])
         theta, a = theta[chosen], a[chosen]
         self.scales, noise = self._length_scales(theta[: s.samples].numpy(), a[: s.samples, :8].numpy())
         theta = theta / self.scales
@@ -62,6 +56,12 @@ class PODRegression(Reduced):
     @staticmethod
     def _length_scales(theta, a):
         """Length scales and share of noise by marginal likelihood, one for all components."""
+        try:
+            from sklearn.exceptions import ConvergenceWarning
+            from sklearn.gaussian_process import GaussianProcessRegressor
+            from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+        except ImportError as error:
+            raise ImportError("pod_regression is fitted by scikit-learn: pip install cepkit[bench]") from error
         prior = RBF(np.ones(theta.shape[1]), (0.05, 50)) + WhiteKernel(0.1, (1e-3, 1.0))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: that parameter hardly matters
@@ -70,10 +70,8 @@ class PODRegression(Reduced):
 
     def _run(self, A, U, steps):
         theta = pacing_features(U)[:, A.shape[1] : A.shape[1] + steps] / self.scales
-        out = torch.empty(*theta.shape[:2], self.weights.shape[1])
-        for k in range(0, steps, 1000):  # memory: start x 1000 x centres
-            out[:, k : k + 1000] = kernel(theta[:, k : k + 1000], self.centres) @ self.weights
-        return out
+        parts = theta.split(1000, dim=1)  # memory: start x 1000 x centres
+        return torch.cat([kernel(part, self.centres) @ self.weights for part in parts], dim=1)
 
 
 def kernel(x, y):
@@ -85,8 +83,8 @@ def kernel(x, y):
 def pacing_features(U):
     """What the pacing says at each frame: stimulus in patches (start, time, P) to (start, time, 7).
 
-    Logarithm of the time since the last stimulus and of the two intervals before it, row and column of the last
-    site and of the one before in patches.  Only stimuli before the frame count.
+    Logarithm of the time since the last stimulus and of the two intervals before it, row and column of the last site
+    and of the one before in patches; sites stimulated at once become their mean.  Only stimuli before the frame count.
     """
     return torch.from_numpy(np.stack([_features_of_one(u) for u in U.numpy()]))
 
@@ -103,7 +101,6 @@ def _features_of_one(u):
     sites = np.concatenate([np.zeros((3, 2)), sites])
     frame = np.arange(len(u))
     last = np.searchsorted(times, frame) - 1  # strictly before the frame
-    since = np.minimum(frame - times[last], FAR)
-    intervals = [np.minimum(times[last - k] - times[last - k - 1], FAR) for k in (0, 1)]
-    logs = [np.log(since + 30.0), *(np.log(i + 30.0) for i in intervals)]
+    ages = [frame - times[last], *(times[last - k] - times[last - k - 1] for k in (0, 1))]
+    logs = [np.log(np.minimum(age, FAR) + 30.0) for age in ages]
     return np.column_stack([*logs, sites[last], sites[last - 1]]).astype(np.float32)

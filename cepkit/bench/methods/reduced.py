@@ -2,48 +2,39 @@
 
 import math
 import time
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 
 import torch
 
 from cepkit.dataset import Scaling, leading, to_tensor
 from cepkit.fields import AMPLITUDE
-from cepkit.store import digest
 from cepkit.surrogates.base import Surrogate
 from cepkit.training import Drawn, tune
 
 POOL = 4  # nodes a side of a patch of the stimulus: 24 x 24 nodes become 6 x 6 patches
 EVERY = 5  # frames from one that scaling and components are computed from to the next
+COUNT = 256  # components that are computed, or all if there are fewer; each method takes its first of them
+
+_known = {}  # what the data last asked for came to, beside these data: while they are held, no other gets their id
 
 
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn`` and ``_run``; its settings have ``components`` and, if it draws, ``seed``.  ``basis`` (N_in, K) has
-    orthonormal columns, ``(frame - mean) / std @ basis`` are the components, and ``scale`` (K,) is the standard
-    deviation of each in training.
+    A method writes ``_learn(A, U, validation, learning)``, from each trajectory's components A[j] (time, K), of variance
+    1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation``, pairs of the
+    same to choose by, may be empty.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus
+    (start, time + steps, P) to (start, steps, K).  Its settings have ``components`` and, if it draws, ``seed``.
+    ``basis`` (N_in, K) has orthonormal columns; ``scale`` (K,) the standard deviation of each component in training.
     """
 
-    reads_stimulus = True
-    trains = True
+    reads_stimulus = trains = True
     validates = False  # whether ``_learn`` chooses by the validation part
     learnt = ()  # names of the tensors that ``_learn`` finds
-    network = None  # or the one that ``_build`` makes and ``_learn`` trains
+    network = None  # or what ``_build`` makes and ``_learn`` trains
 
     def _build(self, K, P):
         """Make what is random or untrained, for K components and P patches."""
-
-    def _learn(self, A, U, validation, learning):
-        """Learn from the components (time, K), of variance 1, and the stimulus in patches (time, P) of each trajectory.
-
-        U[k] is 1 where a patch is stimulated in full between frames k and k + 1.  ``validation``, pairs of the same
-        to choose by, may be empty.
-        """
-
-    def _run(self, A, U, steps):
-        """Run free: histories (start, time, K), stimulus (start, time + steps, P) to (start, steps, K)."""
-        raise NotImplementedError
 
     def _fit(self, learning):
         self.scaling, basis, energy = principal(learning.runs)
@@ -61,17 +52,12 @@ class Reduced(Surrogate):
         self.card["weights"] = sum(t.numel() for name, t in self._tensors().items() if name not in ("basis", "scale"))
 
     def _reduced(self, learning):
-        A = [self._encode(to_tensor(run)) for run in learning.runs]
-        return A, [self._patches(stimulus) for stimulus in learning.stimuli]
+        return [self._encode(to_tensor(run)) for run in learning.runs], [self._patches(u) for u in learning.stimuli]
 
     def _encode(self, X):
         """Frames (..., N_in) in physical units to components (..., K), each of variance 1."""
         mean, std = self.scaling.vectors(self.nodes)
         return ((X - mean) / std) @ self.basis / self.scale
-
-    def _decode(self, A):
-        mean, std = self.scaling.vectors(self.nodes)
-        return (A * self.scale) @ self.basis.T * std + mean
 
     def _patches(self, stimulus):
         """Stimulus current (..., N) as the stimulated share of each patch, (..., P)."""
@@ -83,48 +69,51 @@ class Reduced(Surrogate):
 
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
-        return self._decode(self._run(self._encode(X), self._patches(stimulus), steps))
+        A = self._run(self._encode(X), self._patches(stimulus), steps)
+        mean, std = self.scaling.vectors(self.nodes)
+        return (A * self.scale) @ self.basis.T * std + mean
 
     def _missed(self, a, u, given, steps):
         """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
-        cuts = [slice(k, k + given + steps) for k in range(0, len(a) - given - steps + 1, steps)]
-        if not cuts:
+        if len(a) < given + steps:
             return a.new_zeros(0, steps, a.shape[1])
-        a, u = (torch.stack([x[cut] for cut in cuts]) for x in (a, u))
+        a, u = (x.unfold(0, given + steps, steps).movedim(-1, 1).contiguous() for x in (a, u))
         return ((self._run(a[:, :given], u, steps) - a[:, given:]) * self.scale).square()
 
     def _tensors(self):
-        network = self.network.state_dict() if self.network else {}
-        tensors = {name: getattr(self, name) for name in ("basis", "scale", *self.learnt)}
-        return tensors | {f"network.{name}": tensor for name, tensor in network.items()}
+        network = self.network.state_dict(prefix="network.") if self.network else {}
+        return {name: getattr(self, name) for name in ("basis", "scale", *self.learnt)} | network
 
     def _restore(self, tensors, card):
         self.scaling = Scaling.from_dict(card["scaling"])
         for name in ("basis", "scale", *self.learnt):
-            setattr(self, name, tensors.pop(name))
+            setattr(self, name, tensors[name])
         self._build(len(self.scale), self._patches(torch.zeros(1, self.nodes)).shape[-1])
         if self.network:
-            self.network.load_state_dict({name.removeprefix("network."): tensors[name] for name in tensors})
+            self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.network.state_dict()})
 
 
 class Stepped(Reduced):
     """A reduced model whose step from frame k writes frames k + 1 to k + ``stride`` at once.
 
-    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_answer``.
+    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_loss`` or ``_learn``, and
+    ``_answer(a, u, read)``, free runs (start, steps, stride * K): of the history there are the frames that its last
+    steps begin from, and its last, a (start, read + 1, K); u is the stimulus (start, read + steps, stride * P).
     """
 
     least = 0  # steps of a history that it cannot do without
 
+    def _span(self):
+        """Steps of a training window."""
+        return self.settings.window
+
+    def _learn(self, A, U, validation, learning):
+        s, draw = self.settings, partial(self._batch, A, U)
+        self.card["training"] = train(self.network, draw, self._loss, learning, s.rounds, s.learning_rate)
+
     def _read(self, last):
         """How many steps it reads of a history that ends with the frame of this number."""
         return last // self.settings.stride
-
-    def _answer(self, a, u, read):
-        """Run free: (start, steps, stride * K), told of the stimulus u (start, read + steps, stride * P) step by step.
-
-        Of the history there are the frames that its last steps begin from, and its last: a (start, read + 1, K).
-        """
-        raise NotImplementedError
 
     def _run(self, A, U, steps):
         stride, last = self.settings.stride, A.shape[1] - 1
@@ -135,10 +124,10 @@ class Stepped(Reduced):
         a = A[:, last % stride :: stride][:, -read - 1 :]
         return self._answer(a, in_steps(u, stride), read).unflatten(-1, (stride, -1)).flatten(1, 2)[:, :steps]
 
-    def _batch(self, A, U, steps):
+    def _batch(self, A, U):
         """Windows at random as :func:`steps_of` has them."""
         s = self.settings
-        frames, pushes = zip(*windows(A, U, s.stride * steps, s.batch), strict=True)
+        frames, pushes = zip(*windows(A, U, s.stride * self._span(), s.batch), strict=True)
         return steps_of(torch.stack(frames), torch.stack(pushes), s.stride)
 
     def _mismatch(self, made, wanted):
@@ -161,8 +150,8 @@ def in_steps(x, stride):
 def steps_of(frames, pushes, stride):
     """Frames (batch, steps * stride + 1, K) and the stimulus between them by steps.
 
-    Returns the frames that steps begin from, and the last of all, (batch, steps + 1, K); the stimulus in each step
-    (batch, steps, stride * P); and the frames that each has to write (batch, steps, stride * K).
+    Returns the frames that steps begin from, with the last of all, (batch, steps + 1, K); the stimulus in each step
+    (batch, steps, stride * P); and the frames that it has to write (batch, steps, stride * K).
     """
     return frames[:, ::stride], in_steps(pushes, stride), in_steps(frames[:, 1:], stride)
 
@@ -175,49 +164,29 @@ def windows(A, U, length, batch):
 
 
 def train(network, draw, loss, learning, rounds, learning_rate, part=0):
-    """Train on ``rounds`` batches that ``draw`` draws, and return the history: the mean loss of every ten or fewer.
-
-    ``part`` tells the checkpoints of several trainings of one model apart.
-    """
-    updates = math.gcd(rounds, 10)
-    history = tune(
-        network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
-        schedule="one-cycle", clip=1.0, checkpoint=learning.checkpoint and f"{learning.checkpoint}-{part}",
-        progress=learning.progress,
-    )  # fmt: skip
+    """Train on batches that ``draw`` draws: the mean loss of every ten or fewer.  ``part`` names the checkpoint."""
+    updates, checkpoint = math.gcd(rounds, 10), learning.checkpoint and f"{learning.checkpoint}-{part}"
+    history = tune(network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
+                   schedule="one-cycle", clip=1.0, checkpoint=checkpoint, progress=learning.progress)  # fmt: skip
     return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Trajectories that a cache can be asked for: the same where their data are."""
-
-    key: str
-    pieces: list = field(compare=False)
-
-
-def principal(pieces, count=256):
-    """Scaling and principal components of some trajectories, computed once for the same data.
-
-    Returns a :class:`Scaling`, an orthonormal basis (N_in, K) with K = ``count``, or N_in if that is less, and the
-    mean square of each component (K,).
-    """
-    marks = (f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}".encode() for p in pieces)
-    return _principal(Runs(digest(*marks), pieces), count)
-
-
-@lru_cache(maxsize=1)
-def _principal(runs, count):
-    frames = thinned(runs.pieces)
-    scaling = Scaling.fit(frames)
-    moment = 0.0
-    for piece in frames:
-        X = to_tensor(scaling.apply(piece)).double()
-        moment = moment + X.T @ X
-    moment = moment / sum(piece.sizes["time"] for piece in frames)
-    basis = leading(moment, min(count, len(moment)))
-    energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
-    return scaling, basis.float(), energy.float()
+def principal(pieces):
+    """Scaling, orthonormal basis (N_in, K) and mean square of each component (K,), computed once for the same data."""
+    key = tuple(f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in pieces)
+    if key not in _known:
+        _known.clear()
+        frames = thinned(pieces)
+        scaling = Scaling.fit(frames)
+        moment = 0.0
+        for piece in frames:
+            X = to_tensor(scaling.apply(piece)).double()
+            moment = moment + X.T @ X
+        moment = moment / sum(piece.sizes["time"] for piece in frames)
+        basis = leading(moment, min(COUNT, len(moment)))
+        energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
+        _known[key] = pieces, (scaling, basis.float(), energy.float())
+    return _known[key][1]
 
 
 def thinned(pieces):

@@ -1,8 +1,4 @@
-"""Two models that are trained by one linear regression: the echo state network and its short cut, NVAR.
-
-The functions work on plain tensors, so that they forecast the textbook systems as well; the classes
-put them behind the interface of the benchmark.
-"""
+"""Two models that are trained by one linear regression: the echo state network and its short cut, NVAR."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,22 +24,18 @@ class Reservoir(NamedTuple):
 def draw_reservoir(size, gains, radius, generator):
     """A random reservoir of a spectral radius; ``gains`` (inputs,) say how strongly each input is felt.
 
-    The entries of W are Gaussian of variance radius^2 / size.  By the circular law its eigenvalues
-    then fill a disc of that radius, closely so from some hundred units on.
+    By the circular law the eigenvalues of W fill a disc of that radius, closely so from some hundred units on.
     """
-
-    def normal(*shape):
-        return torch.from_numpy(generator.standard_normal(shape)).to(gains.dtype)
-
-    return Reservoir(radius / size**0.5 * normal(size, size), gains[:, None] * normal(len(gains), size), normal(size))
+    shapes = (size, size), (len(gains), size), (size,)
+    W, W_in, bias = (torch.from_numpy(generator.standard_normal(shape)).to(gains.dtype) for shape in shapes)
+    return Reservoir(radius / size**0.5 * W, gains[:, None] * W_in, bias)
 
 
 def listen(reservoir, r, x, leak):
     """One update of a leaky reservoir: r <- (1 - leak) r + leak tanh(W r + W_in x + bias).
 
-    Jaeger and Haas 2004, doi:10.1126/science.1091277; the leak as in Shahi et al. 2022,
-    doi:10.1016/j.mlwa.2022.100300.  A leak of 1 forgets r (batch, size) but for what W brings back; near 0 the
-    reservoir is slow.
+    Jaeger and Haas 2004, doi:10.1126/science.1091277; the leak as in Shahi et al. 2022, doi:10.1016/j.mlwa.2022.100300.
+    A leak of 1 forgets r (batch, size) but for what W brings back; near 0 the reservoir is slow.
     """
     felt = torch.addmm(reservoir.bias, x, reservoir.W_in).addmm_(r, reservoir.W)
     return torch.lerp(r, felt.tanh_(), leak)
@@ -58,8 +50,8 @@ def delays(x, taps, spacing):
 def nvar_features(linear, quadratic=None):
     """Features of the next-generation reservoir: 1, the linear ones, and products of two.
 
-    Gauthier et al. 2021, doi:10.1038/s41467-021-25801-2.  The linear ones (..., m) are frames beside earlier ones,
-    see :func:`delays`; what is multiplied, each pair once, are the ``quadratic`` (..., q), or else all of them.
+    Gauthier et al. 2021, doi:10.1038/s41467-021-25801-2.  The linear ones (..., m) come from :func:`delays`; what is
+    multiplied, each pair once, are the ``quadratic`` (..., q), or else all of them.
     """
     quadratic = linear if quadratic is None else quadratic
     first, second = torch.triu_indices(quadratic.shape[-1], quadratic.shape[-1])
@@ -68,20 +60,16 @@ def nvar_features(linear, quadratic=None):
 
 
 def ridge(gram, cross, penalty):
-    """Ridge regression: the readout W that makes the mean square of X W - Y plus ``penalty`` times that of W least.
-
-    It is computed from X'X (features, features) and X'Y (features, outputs), each a mean over samples.
-    """
+    """The readout W of least mean square of X W - Y plus ``penalty`` times that of W, from the means of X'X and X'Y."""
     return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), cross)
 
 
 class Readout(Stepped):
     """Steps that one linear map writes, which ridge regression finds.
 
-    A method writes ``_moments(a, u, y)``, which yields features (samples, F) and targets (samples, stride * K) chunk
+    A method writes ``_samples(a, u, y)``, which yields features (samples, F) and targets (samples, stride * K) chunk
     after chunk; ``_begin(a, u)``, its memory after the steps of a history; and ``_features(memory, a, u)`` of a step,
-    with the new memory.  Components are held within ``LIMIT``, and what is not a number becomes 0: a run that fails
-    stays on its row, with its failure.
+    with the new memory.  Components are held within ``LIMIT``, and what is not a number becomes 0.
     """
 
     @dataclass(frozen=True)
@@ -101,14 +89,15 @@ class Readout(Stepped):
         s, trials = self.settings, []
         a, u, y = blocks_of(A, U, s.stride)
         a = a + s.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(s.seed))
-        for self.choice in bar(s.choices if validation else s.choices[:1], self.name, "choice", learning.progress):
-            gram, cross, samples = 0.0, 0.0, 0
-            for X, Y in self._moments(a, u, y):
-                gram, cross, samples = gram + (X.T @ X).double(), cross + (X.T @ Y).double(), samples + len(X)
-            for penalty in s.ridges if validation else s.ridges[:1]:
-                self.W_out = ridge(gram / samples, cross / samples, penalty).float().contiguous()
-                trials.append((self._error(validation), self.choice, penalty, self.W_out))
-        error, self.choice, penalty, self.W_out = min(trials, key=lambda trial: trial[0])
+        choices, ridges = (s.choices, s.ridges) if validation else (s.choices[:1], s.ridges[:1])
+        for choice in bar(choices, self.name, "choice", learning.progress):
+            self.choice, gram, cross, count = choice, 0.0, 0.0, 0
+            for X, Y in self._samples(a, u, y):
+                gram, cross, count = gram + (X.T @ X).double(), cross + (X.T @ Y).double(), count + len(X)
+            for penalty in ridges:
+                self.W_out = ridge(gram / count, cross / count, penalty).float().contiguous()
+                trials.append((self._error(validation), choice, penalty, self.W_out))
+        _, self.choice, penalty, self.W_out = min(trials, key=lambda trial: trial[0])
         self.card["training"] = [{"choice": c, "ridge": p, "validation error": e} for e, c, p, _ in trials]
         self.card |= {"choice": self.choice, "ridge": penalty}
 
@@ -145,9 +134,8 @@ def blocks_of(A, U, stride):
 class ESN(Readout):
     """Echo state network: Jaeger and Haas 2004, doi:10.1126/science.1091277; on cardiac series Shahi et al. 2022.
 
-    A random recurrent network listens to the components and to the stimulus; only the linear map from
-    its state, and from its input, to the next frames is learnt.  Small noise on the components in
-    training stands for the errors that the model will meet when it feeds on itself.
+    A random recurrent network listens to the components and to the stimulus; only the linear map from its state and
+    input to the next frames is learnt.  Noise in training stands for the errors met when the model feeds on itself.
     """
 
     @dataclass(frozen=True)
@@ -159,8 +147,7 @@ class ESN(Readout):
         ridges: tuple = (1e-5, 3e-5, 1e-4, 1e-3)  # penalties to choose from
         settle: int = 100  # steps before the state has forgotten its beginning; they are not learnt from
 
-    configurations = {"smoke": {"components": 6, "size": 60, "choices": ((0.9, 0.3, 0.3),), "ridges": (1e-4,),
-                                "settle": 10}}  # fmt: skip
+    configurations = {"smoke": dict(components=6, size=60, choices=((0.9, 0.3, 0.3),), ridges=(1e-4,), settle=10)}
 
     def _build(self, K, P):
         s = self.settings
@@ -170,20 +157,18 @@ class ESN(Readout):
     @property
     def reservoir(self):
         """The reservoir of the chosen radius and gain: the same random numbers for every choice."""
-        radius, _, gain = self.choice
-        K = len(self.scale)
+        (radius, _, gain), K = self.choice, len(self.scale)
         W_in = torch.cat([gain * self.unit.W_in[:K], self.unit.W_in[K:]])
         return Reservoir(radius * self.unit.W, W_in, 0.3 * self.unit.bias)
 
-    def _moments(self, a, u, y, chunk=100):
-        settle, r = self.settings.settle, a.new_zeros(len(a), self.settings.size)
-        x, y = torch.cat([a, u], dim=-1).transpose(0, 1), y.transpose(0, 1)
-        r = self._states(r, x[:settle])[-1]
-        for k in range(settle, len(x), chunk):
-            part = slice(k, k + chunk)
-            states = self._states(r, x[part])
+    def _samples(self, a, u, y):
+        settle = self.settings.settle
+        _, r = self._begin(a[:, :settle], u[:, :settle])
+        later = (part[:, settle:].transpose(0, 1).split(100) for part in (torch.cat([a, u], dim=-1), y))
+        for x, target in zip(*later, strict=True):
+            states = self._states(r, x)
             r = states[-1]
-            yield self._seen(torch.stack(states[1:]), x[part]).flatten(0, 1), y[part].flatten(0, 1)
+            yield self._seen(torch.stack(states[1:]), x).flatten(0, 1), target.flatten(0, 1)
 
     def _states(self, r, x):
         """States of the reservoir: r (batch, size) before the inputs x (steps, batch, d), and after each of them."""
@@ -201,8 +186,7 @@ class ESN(Readout):
         return self.reservoir, self._states(r, torch.cat([a, u], dim=-1).transpose(0, 1))[-1]
 
     def _features(self, memory, a, u):
-        reservoir, r = memory
-        x = torch.cat([a, u], dim=-1)
+        (reservoir, r), x = memory, torch.cat([a, u], dim=-1)
         r = listen(reservoir, r, x, self.choice[1])
         return self._seen(r, x), (reservoir, r)
 
@@ -211,8 +195,7 @@ class ESN(Readout):
 class NVAR(Readout):
     """Nonlinear vector autoregression: Gauthier et al. 2021, doi:10.1038/s41467-021-25801-2.
 
-    No reservoir and nothing random: the next frames are a linear map of some frames, of the stimulus
-    and of products of two of the leading components.
+    The next frames are a linear map of some frames, of the stimulus and of products of two leading components.
     """
 
     @dataclass(frozen=True)
@@ -224,16 +207,13 @@ class NVAR(Readout):
     configurations = {"smoke": {"components": 6, "multiplied": 3, "choices": ((2, 2),), "ridges": (1e-3,)}}
 
     @property
-    def least(self):
-        """Steps that it looks back."""
-        taps, spacing = self.choice
-        return (taps - 1) * spacing
+    def least(self):  # steps that it looks back
+        return (self.choice[0] - 1) * self.choice[1]
 
-    def _moments(self, a, u, y, chunk=400):
-        a, u, y = delays(a, *self.choice), u[:, self.least :], y[:, self.least :]
-        for k in range(0, a.shape[1], chunk):
-            part = slice(k, k + chunk)
-            yield self._seen(a[:, part], u[:, part]).flatten(0, 1), y[:, part].flatten(0, 1)
+    def _samples(self, a, u, y):
+        parts = (x.split(400, dim=1) for x in (delays(a, *self.choice), u[:, self.least :], y[:, self.least :]))
+        for seen, told, target in zip(*parts, strict=True):
+            yield self._seen(seen, told).flatten(0, 1), target.flatten(0, 1)
 
     def _seen(self, a, u):
         """Features of delayed frames a (..., taps * K) and of the step's stimulus u (..., stride * P)."""
