@@ -43,7 +43,6 @@ class SolverCoarse(Surrogate):
 
     @property
     def tissue(self):
-        """The sheet that the histories are of."""
         axes = list(self.grid.values())
         spacing = tuple(float(np.diff(c).mean()) if len(c) > 1 else SHEET["spacing"] for c in axes)
         return Tissue(tuple(len(c) for c in axes), spacing, self.settings.diffusivity)
@@ -56,14 +55,14 @@ class SolverCoarse(Surrogate):
     def _one(self, X, stimulus, steps, alone):
         run = {"dt": self.settings.dt, "dtype": self.settings.dtype, "save_every": self.interval}
         run |= {"progress": False, "threads": None if alone else 1}
-        tissue, state, given = self.tissue, self.state, len(X)
-        if given > 1:
-            before = protocol_of(stimulus[: given - 1], tissue, self.interval)
-            state = final_state(simulate(tissue, before, (given - 1) * self.interval, initial=state, **run))
-            state = {name: state[name].values for name in cell.STATES}
+        tissue, state, given = self.tissue, self.state, len(X) - 1
+        if given:
+            before = protocol_of(stimulus[:given], tissue, self.interval)
+            state = final_state(simulate(tissue, before, given * self.interval, initial=state, **run))
         last = X[-1].numpy().reshape(*tissue.shape, len(VARIABLES)).astype(float)
-        state = dict(state) | {name: last[..., k] for k, name in enumerate(VARIABLES)}
-        after = protocol_of(stimulus[given - 1 :], tissue, self.interval)
+        state = {name: np.asarray(state[name]) for name in cell.STATES}
+        state |= {name: last[..., k] for k, name in enumerate(VARIABLES)}
+        after = protocol_of(stimulus[given:], tissue, self.interval)
         return to_tensor(simulate(tissue, after, steps * self.interval, initial=state, **run).isel(time=slice(1, None)))
 
     def _tensors(self):
