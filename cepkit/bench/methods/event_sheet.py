@@ -62,8 +62,7 @@ class Sheet:
                 caught = self._catches(history[k], history[max(k - round(EARLIER / self.dt), 0)], boxes)
                 if caught.any() or np.isfinite(reached).any():
                     guess = self._arrivals(boxes, history[k], t, caught)
-                    late = np.isnan(reached) & (t + guess > 0)
-                    reached[late] = guess[late]
+                    reached = np.where(np.isnan(reached) & (t + guess > 0), guess, reached)
             if np.isfinite(reached).mean() > 0.5:
                 self._wave(t, reached, boxes, lambda at: state_at(history, at - self.first, self.dt))
         self.surprise = self._surprise(history)
@@ -77,12 +76,12 @@ class Sheet:
         coming = self.when > 0
         self.previous[coming], self.begun[coming] = model.continue_from(now[coming])[0], 0.0
 
-    def _surprise(self, history, points=20):
+    def _surprise(self, history):
         """Root mean square difference of the last beat, as foretold from its first moment, from the history."""
         fired = np.flatnonzero((self.when > self.first) & (self.when < -100))
         if not len(fired):
             return np.nan
-        moments = [self.when - share * self.when for share in (np.arange(points) + 0.5) / points]
+        moments = [self.when - share * self.when for share in (np.arange(20) + 0.5) / 20]
         errors = [read_at(self.course, t - self.when) - state_at(history, t - self.first, self.dt) for t in moments]
         return float(np.sqrt(np.mean(np.square(np.stack(errors)[:, fired]))))
 
@@ -126,7 +125,6 @@ class Sheet:
         return np.where((t >= self.since)[:, None], new, old)
 
     def _catches(self, now, before, boxes):
-        """Which of the stimulated boxes start a wave."""
         return self.model.apply("capture", "early", self.model.early_features(now, before, boxes))[:, 0] > 0
 
     def _arrivals(self, boxes, now, t, caught):

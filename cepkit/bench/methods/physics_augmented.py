@@ -37,10 +37,9 @@ class Settings:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out):
-    """Mitchell and Schaeffer's two equations, frame after frame: v, h and memory are advanced in place.
+    """Mitchell and Schaeffer's equations with parameters p, frame after frame: v, h and memory advance in place.
 
-    The stimulus is a rate of change of v [1/ms], p are the five parameters, decay is what a frame leaves of each
-    average of v in memory, and out, shape (frames, N, 2 + M), receives v, h and memory.
+    The stimulus is a rate of change of v [1/ms]; decay is what a frame leaves of each average of v in memory.
     """
     ny, nx = v.shape
     change, flat_v, flat_h = np.empty_like(v), v.reshape(-1), h.reshape(-1)
@@ -70,16 +69,14 @@ class MitchellSchaeffer:
     """A Mitchell-Schaeffer sheet of one or two axes at rest, to be driven by a stimulus.
 
     dv/dt = div(D grad v) + h v^2 (1 - v) / t_in - v / t_out + stimulus; dh/dt = (1 - h) / t_open below v_gate,
-    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  Diffusion is that of the
-    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make
-    it explode.
+    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  v is kept between -0.5 and
+    1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make it explode.
     """
 
     def __init__(self, tissue, parameters, interval, dt):
         self.shape, self.weights, self.parameters = tissue.shape, tissue.weights, np.asarray(parameters, float)
-        self.substeps = round(interval / dt)
+        self.substeps, self.decay = round(interval / dt), np.exp(-interval / np.array(MEMORY))
         self.dt = interval / self.substeps
-        self.decay = np.exp(-interval / np.array(MEMORY))
         self.v, self.h = np.zeros(self.shape), np.ones(self.shape)
         self.memory = np.zeros((tissue.size, len(MEMORY)))
 
@@ -109,10 +106,9 @@ class PhysicsAugmented(OnTissue):
     def _learn(self, learning):
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
         found = self._fit_sheet(learning)
-        self.card["training"] = self._fit_network(*self._samples(learning), learning)
-        self.card["scaling"] = self.scaling.to_dict()
+        self.card |= {"training": self._fit_network(*self._samples(learning), learning)}
+        self.card |= {"scaling": self.scaling.to_dict(), "unexplained by the sheet": float(found)}
         self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
-        self.card["unexplained by the sheet"] = float(found)
 
     def _sheet(self, parameters):
         return MitchellSchaeffer(self.tissue, parameters, self.interval, self.settings.dt)
@@ -150,8 +146,8 @@ class PhysicsAugmented(OnTissue):
         return map(torch.cat, zip(*parts, strict=True))
 
     def _build(self):
-        n, hidden = 2 + len(MEMORY), self.settings.hidden
-        layers = nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4)
+        n = self.settings.hidden
+        layers = nn.Linear(2 + len(MEMORY), n), nn.ELU(), nn.Linear(n, n), nn.ELU(), nn.Linear(n, 4)
         self.network = nn.Sequential(*layers)
 
     def _fit_network(self, features, wanted, learning):
@@ -199,9 +195,7 @@ class PhysicsAugmented(OnTissue):
         return own | {f"network.{k}": v for k, v in self.network.state_dict().items()}
 
     def _restore(self, tensors, card):
-        super()._restore(tensors, card)
-        self.scaling = Scaling.from_dict(card["scaling"])
-        self.parameters = tensors.pop("parameters").double().numpy()
+        self.scaling, self.parameters = Scaling.from_dict(card["scaling"]), tensors.pop("parameters").double().numpy()
         self.line, self.centre, self.width = (tensors.pop(k) for k in ("line", "centre", "width"))
         self._build()
         self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,17 +34,17 @@ class DEIMSettings(Settings):
 class OnTissue(OneByOne):
     """A model of the tissue that its training runs were simulated on: a method writes ``_learn`` and ``_answer``."""
 
-    trains = True  # in moments, but its file spares reading all of the training data
+    trains = True  # even where it takes moments: its file spares reading all of the training data
 
     def _fit(self, learning):
         if "tissue" not in learning.runs[0].attrs:
             raise ValueError(f"trajectories: no tissue in the attributes, and {self.name} needs its diffusivity")
-        self.tissue = Tissue(**json.loads(learning.runs[0].attrs["tissue"]))
-        self.card["tissue"] = self.tissue.describe()
+        self.card["tissue"] = json.loads(learning.runs[0].attrs["tissue"])
         self._learn(learning)
 
-    def _restore(self, tensors, card):
-        self.tissue = Tissue(**card["tissue"])
+    @cached_property
+    def tissue(self):
+        return Tissue(**self.card["tissue"])
 
 
 def modes(snapshots, count):
@@ -129,7 +130,6 @@ class PODGalerkin(OnTissue):
 
     The history holds four of the 19 variables.  The cells start at ``cell.INITIAL_STATE``; then each frame given is
     inserted, and in between the reduced equations carry the other 15 along under the known stimulus.
-
     A run that has diverged (a frame not finite, or a potential beyond 1000 mV) stays at the frame before.
     """
 
@@ -148,15 +148,13 @@ class PODGalerkin(OnTissue):
         self.card |= {"cells": len(self.points), "training": [], "rms of Vm outside the modes [mV]": float(lost)}
 
     def _choose_points(self, learning):
-        """Every node holds a cell, and the projection is plain."""
         self.points = np.arange(self.nodes)
         self.back = np.ascontiguousarray(self.basis.T)
 
     def _answer(self, X, stimulus, steps):
         given = X.double().unflatten(1, (-1, len(VARIABLES))).numpy()
         n, substeps = len(self.points), round(self.interval / self.settings.dt)
-        dt = self.interval / substeps
-        conductances, constants = cell.parameters()
+        (conductances, constants), dt = cell.parameters(), self.interval / substeps
         sheet = State(Tissue((n,)), cell.INITIAL_STATE, conductances, "float64")
         at = self.points[np.minimum(np.arange(sheet.cells), n - 1)]  # the last block is filled up with the last cell
         back = np.pad(self.back, ((0, 0), (0, sheet.cells - n)))
@@ -187,7 +185,6 @@ class PODGalerkin(OnTissue):
         return {name: values if name == "points" else values.float() for name, values in own.items()}
 
     def _restore(self, tensors, card):
-        super()._restore(tensors, card)
         for name, values in tensors.items():
             setattr(self, name, (values if name == "points" else values.double()).numpy())
 
@@ -210,7 +207,7 @@ class PODDEIM(PODGalerkin):
 
     def _choose_points(self, learning):
         count = min(self.settings.points, self.nodes)
-        _, F = modes(self._ionic_currents(learning), count)
+        F = modes(self._ionic_currents(learning), count)[1]
         self.points = interpolation_points(F)
         self.back = self.basis.T @ F @ np.linalg.inv(F[self.points])
         self.calcium_mean, self.extension = np.empty((3, self.nodes)), np.empty((3, self.nodes, count))
@@ -234,8 +231,6 @@ class PODDEIM(PODGalerkin):
 
 def _hold(fields, last):
     """Frames (steps, 4, N) with all from the first diverged one on replaced by the one before it."""
-    bad = ~np.isfinite(fields).all((1, 2)) | (np.abs(fields[:, 0]) > DIVERGED).any(1)
-    if bad.any():
-        first = int(np.argmax(bad))
-        fields[first:] = fields[first - 1] if first else last
+    for k in np.flatnonzero(~np.isfinite(fields).all((1, 2)) | (np.abs(fields[:, 0]) > DIVERGED).any(1))[:1]:
+        fields[k:] = fields[k - 1] if k else last
     return fields

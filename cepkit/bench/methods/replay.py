@@ -10,10 +10,7 @@ SITE_MM, INTERVAL_MS = 0.5, (30.0, 100.0, 300.0)  # differences that count as mu
 
 
 class OneByOne(Surrogate):
-    """A surrogate that forecasts from one start after the other.
-
-    A method writes ``_answer``: frames (time, N_in) and stimulus (time + steps, N) to frames (steps, N_in).
-    """
+    """A method writes ``_answer``, for one start: frames (time, N_in), stimulus (time + steps, N) to (steps, N_in)."""
 
     reads_stimulus = True
 
@@ -61,8 +58,7 @@ class Replay(OneByOne):
             if end < given:
                 continue
             beat = self._choose(*self._features(stimulus, times, k), end - begin)
-            # What was stimulated at one frame is seen at the next.
-            frames = np.arange(max(begin + 1, given), end + 1)
+            frames = np.arange(max(begin + 1, given), end + 1)  # what was stimulated at one frame is seen at the next
             at = self.begin[beat] + np.minimum(frames - begin, self.length[beat])
             out[frames - given] = self.shelf[torch.from_numpy(at)].float() * std + mean
         return out
@@ -80,9 +76,8 @@ class NearestBeat(Replay):
     """Replays the training beat that is nearest in site (centre and spread) and last intervals, and long enough."""
 
     def _choose(self, site, intervals, needed):
-        sites, known = self.beats[:, 2:-3], self.beats[:, -3:]
-        away = (((sites - site) / SITE_MM) ** 2).sum(1)
-        difference = (known - intervals) / np.array(INTERVAL_MS)
+        away = (((self.beats[:, 2:-3] - site) / SITE_MM) ** 2).sum(1)
+        difference = (self.beats[:, -3:] - intervals) / np.array(INTERVAL_MS)
         # An interval that one of the two does not know counts as a middling difference.
         away += np.where(np.isnan(difference), 4.0, difference**2).sum(1)
         long_enough = self.length >= min(needed, self.length.max())
