@@ -59,10 +59,9 @@ class Sheet:
             reached[reached < 0] = np.nan
             if t + WAVE > 0 and np.isnan(reached).any():
                 # The wave may still be on its way: it comes where it has not been.
-                caught = self._catches(history[k], history[max(k - round(EARLIER / self.dt), 0)], boxes)
-                if caught.any() or np.isfinite(reached).any():
-                    guess = self._arrivals(boxes, history[k], t, caught)
-                    reached = np.where(np.isnan(reached) & (t + guess > 0), guess, reached)
+                before = history[max(k - round(EARLIER / self.dt), 0)]
+                guess = self._arrivals(t, boxes, history[k], before, started=np.isfinite(reached).any())
+                reached = np.where(np.isnan(reached) & (t + guess > 0), guess, reached)
             if np.isfinite(reached).mean() > 0.5:
                 self._wave(t, reached, boxes, lambda at: state_at(history, at - self.first, self.dt))
         self.surprise = self._surprise(history)
@@ -105,7 +104,10 @@ class Sheet:
                 if end < k:
                     self._renew(end * self.dt)
             if k < steps:
-                self._stimulate(k * self.dt, self.model.boxes(self.stimulus[self.given - 1 + k]))
+                t, boxes = k * self.dt, self.model.boxes(self.stimulus[self.given - 1 + k])
+                reached = self._arrivals(t, boxes, self._state(t), self._state(t - EARLIER))
+                if not np.isnan(reached).any():
+                    self._wave(t, reached, boxes, self._state)
 
     def _renew(self, t):
         """Nodes at rest go on from the state that they are in, since a course stays at its last knot."""
@@ -113,23 +115,17 @@ class Sheet:
         if rests.any():
             self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
 
-    def _stimulate(self, t, boxes):
-        now = self._state(t)
-        caught = self._catches(now, self._state(t - EARLIER), boxes)
-        if caught.any():
-            self._wave(t, self._arrivals(boxes, now, t, caught), boxes, self._state)
-
     def _state(self, t):
         """All nodes at one time, or each at its own, (N, 4)."""
         new, old = read_at(self.course, t - self.origin), read_at(self.previous, t - self.begun)
         return np.where((t >= self.since)[:, None], new, old)
 
-    def _catches(self, now, before, boxes):
-        return self.model.apply("capture", "early", self.model.early_features(now, before, boxes))[:, 0] > 0
-
-    def _arrivals(self, boxes, now, t, caught):
-        """When the wave comes to each node after the stimulus [ms]: of several, the first."""
+    def _arrivals(self, t, boxes, now, before, started=False):
+        """When the wave comes to each node after the stimulus [ms], of several the first; NaN where none starts."""
         model, rest = self.model, t - self.when
+        caught = model.apply("capture", "early", model.early_features(now, before, boxes))[:, 0] > 0
+        if not caught.any() and not started:
+            return np.full(len(now), np.nan)
         sources = [box for box, yes in zip(boxes, caught, strict=True) if yes] or boxes
         each = [model.apply("arrival", "place", model.place_features(box, now, rest))[:, 0] for box in sources]
         return np.maximum(10 * np.min(each, 0), 0.05)

@@ -55,11 +55,10 @@ def network(inputs, hidden, outputs, rank=None):
 
 @surrogate("paced", "paced network", "#009E73", "-", version="327363260c60f2f2", draws=True)
 class Paced(Surrogate):
-    """Capture, arrival and response, in networks.
+    """After a rollout ``surprise`` (start,) says how far the history lay from what the surrogate makes of it.
 
-    After a rollout ``surprise``, shape (start,), says how far the history lay from what the surrogate makes of it: a
-    root mean square of z-scores over the last beat, NaN where the history shows none.  Tissue unlike that of the
-    training data betrays itself here, before anything is forecast.
+    It is a root mean square of z-scores over the last beat, NaN where the history shows none.  Tissue unlike that of
+    the training data betrays itself here, before anything is forecast.
     """
 
     trains = reads_stimulus = True
@@ -83,13 +82,11 @@ class Paced(Surrogate):
         self._standardise(before=shown.before, place=place, early=shown.early, now=shown.now)
         torch.manual_seed(s.seed)
         self._build()
-        self.card |= {
-            "scaling": self.scaling.to_dict(),
-            "training": self._train_all(shown, usual, partial(self._train, learning, on), on),
-            "trained on": {"device": str(on.device), "processes": on.world_size},
-            "examples": {"responses": len(shown.course), "arrivals": len(arrival),
-                         "stimuli": len(shown.caught), "states": len(shown.now)},
-        }  # fmt: skip
+        history = self._train_all(shown, usual, partial(self._train, learning, on), on)
+        self.card |= {"scaling": self.scaling.to_dict(), "training": history}
+        self.card["trained on"] = {"device": str(on.device), "processes": on.world_size}
+        counted = {"responses": shown.course, "arrivals": arrival, "stimuli": shown.caught, "states": shown.now}
+        self.card["examples"] = {name: len(rows) for name, rows in counted.items()}
         self.networks.cpu()
         self._compile()
 
@@ -188,7 +185,7 @@ class Paced(Surrogate):
         """How the wave passes each node: arrival, slowness, bend of the front, whether it was stimulated itself."""
         when = reached.reshape(self.shape)
         filled = np.where(np.isnan(when), np.nanmean(when), when)
-        slow, bend = np.zeros(self.shape), np.zeros(self.shape)
+        slow, bend = np.zeros((2, *self.shape))
         for axis, size in enumerate(self.shape):
             edges = {"prepend": filled.take([0], axis), "append": filled.take([-1], axis)}
             down, up = (np.diff(filled, axis=axis, **edges).take(np.arange(size) + k, axis) for k in (0, 1))
@@ -204,18 +201,15 @@ class Paced(Surrogate):
             self.units[name] = (values.mean(0), std, values.min(0) - SLACK * std, values.max(0) + SLACK * std)
 
     def _scaled(self, name, values):
-        mean, std, low, high = self.units[name]
-        # What lies outside of all that was seen is taken to its edge.
+        mean, std, low, high = self.units[name]  # what lies outside of all that was seen is taken to its edge
         return ((np.clip(values, low, high) - mean) / std).astype(np.float32)
 
     def _build(self):
-        s = self.settings
-        sizes = {name: len(mean) for name, (mean, *_) in self.units.items()}
+        hidden, rank = self.settings.hidden, self.settings.rank
+        before, place, early, now = (len(self.units[name][0]) for name in FLOOR)
         self.networks = nn.ModuleDict({
-            "response": network(sizes["before"], s.hidden, len(KNOTS) * V, s.rank),
-            "arrival": network(sizes["place"], s.hidden, 1),
-            "capture": network(sizes["early"], 8, 1),
-            "onward": network(sizes["now"], s.hidden, 1 + AFTER.sum() * V, s.rank),
+            "response": network(before, hidden, len(KNOTS) * V, rank), "arrival": network(place, hidden, 1),
+            "capture": network(early, 8, 1), "onward": network(now, hidden, 1 + AFTER.sum() * V, rank),
         })  # fmt: skip
 
     @torch.inference_mode()
@@ -224,8 +218,7 @@ class Paced(Surrogate):
         out = torch.empty(len(X), steps, X.shape[2])
         self.surprise = np.full(len(X), np.nan)
         for k in range(len(X)):
-            history = (X[k].numpy().reshape(X.shape[1], -1, V) - mean) / std
-            sheet = Sheet(self, history, stimulus[k].numpy())
+            sheet = Sheet(self, (X[k].numpy().reshape(X.shape[1], -1, V) - mean) / std, stimulus[k].numpy())
             self.surprise[k] = sheet.surprise
             sheet.run(out[k].numpy().reshape(steps, -1, V), mean[0], std[0])
         return out
@@ -270,7 +263,7 @@ class Paced(Surrogate):
 
 
 def _spread(name, values):
-    # A feature that hardly varies must not turn a small error into a large one.
+    """Standard deviations; a feature that hardly varies must not turn a small error into a large one."""
     return np.maximum(values.astype(np.float64).std(0), FLOOR[name])
 
 

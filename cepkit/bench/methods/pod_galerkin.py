@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class OnTissue(OneByOne):
         self.card["tissue"] = json.loads(learning.runs[0].attrs["tissue"])
         self._learn(learning)
 
-    @cached_property
+    @property
     def tissue(self):
         return Tissue(**self.card["tissue"])
 
@@ -231,6 +230,8 @@ class PODDEIM(PODGalerkin):
 
 def _hold(fields, last):
     """Frames (steps, 4, N) with all from the first diverged one on replaced by the one before it."""
-    for k in np.flatnonzero(~np.isfinite(fields).all((1, 2)) | (np.abs(fields[:, 0]) > DIVERGED).any(1))[:1]:
-        fields[k:] = fields[k - 1] if k else last
+    bad = ~np.isfinite(fields).all((1, 2)) | (np.abs(fields[:, 0]) > DIVERGED).any(1)
+    if bad.any():
+        first = int(np.argmax(bad))
+        fields[first:] = fields[first - 1] if first else last
     return fields
