@@ -13,8 +13,7 @@ KNOTS = np.concatenate([
     np.arange(1000, 3001, 50.0),
 ])  # fmt: skip
 #: Knot before each quarter of a millisecond after the first knot.
-LOOKUP = np.searchsorted(KNOTS, KNOTS[0] + 0.25 * np.arange(round((KNOTS[-1] - KNOTS[0]) * 4) + 1), "right") - 1
-LOOKUP = np.minimum(LOOKUP, len(KNOTS) - 2)
+LOOKUP = np.searchsorted(KNOTS[:-1], np.arange(KNOTS[0], KNOTS[-1] + 0.25, 0.25), "right") - 1
 BEFORE = -KNOTS[0]  # the foot of the upstroke: a response begins so long before its activation [ms]
 AFTER = KNOTS >= 0
 RENEWAL = 2000.0  # a rest is continued from where it stands so often [ms]
@@ -31,25 +30,18 @@ V = len(VARIABLES)
 class Sheet:
     """For each node its last activation and the course since.
 
-    Parameters
-    ----------
-    history : array, shape (time, N, 4)
-        z-scores; the last frame is time 0.
-    stimulus : array, shape (time + steps, N)
-    earlier : sequence of float, optional
-        When the sheet was stimulated before the history [ms]; default: as often as the training runs were.
+    The history (time, N, 4) is z-scores, its last frame time 0; the stimulus is (time + steps, N); ``earlier`` is when
+    the sheet was stimulated before the history [ms], by default as often as the training runs were.
     """
 
     def __init__(self, model, history, stimulus, earlier=None):
-        self.model, self.stimulus = model, stimulus
-        self.dt, self.given = model.interval, len(history)
-        n = history.shape[1]
+        self.model, self.stimulus, self.dt = model, stimulus, model.interval
+        self.given, n, _ = history.shape
         self.first = -(self.given - 1) * self.dt  # when the history begins [ms]
         # When a node fired before the history can only be told from the state that it was in.
         self.when = self.first - model.continue_from(history[0])[1]  # last activation [ms]
         self.old = self.when - 600  # the one before
-        self.memory = np.full(n, np.nan)
-        self.counted = np.full(n, self.first)  # when the load was reckoned last
+        self.memory, self.counted = np.full(n, np.nan), np.full(n, self.first)  # when the load was reckoned last
         self.load = np.full(n, model.usual if earlier is None else load_of(earlier, self.first))
         self.seen = np.zeros(n, bool)  # whether the last activation is known and not guessed
         self.course = model.continue_from(history[-1])[0]  # (N, knots, 4), counted from ``origin``
@@ -60,40 +52,35 @@ class Sheet:
 
     def _read(self, history):
         """Activations of the history, and a course for every node that agrees with its last frame."""
-        model, now = self.model, history[-1]
-        found = self._found(history)
+        model, now, found = self.model, history[-1], self._found(history)
         for k in onsets(self.stimulus[: self.given - 1]):
-            t = self.first + k * self.dt
-            boxes = model.boxes(self.stimulus[k])
+            t, boxes = self.first + k * self.dt, model.boxes(self.stimulus[k])
             reached = np.where((found > t) & (found < t + WAVE), found - t, -np.inf).max(1, initial=-np.inf)
             reached[reached < 0] = np.nan
             if t + WAVE > 0 and np.isnan(reached).any():
                 # The wave may still be on its way: it comes where it has not been.
-                caught = self._catches(history[k], history[max(k - round(EARLIER / self.dt), 0)], boxes)
-                if caught.any() or np.isfinite(reached).any():
-                    guess = self._arrivals(boxes, history[k], t, caught)
-                    late = np.isnan(reached) & (t + guess > 0)
-                    reached[late] = guess[late]
+                before = history[max(k - round(EARLIER / self.dt), 0)]
+                guess = self._arrivals(t, boxes, history[k], before, started=np.isfinite(reached).any())
+                reached = np.where(np.isnan(reached) & (t + guess > 0), guess, reached)
             if np.isfinite(reached).mean() > 0.5:
                 self._wave(t, reached, boxes, lambda at: state_at(history, at - self.first, self.dt))
         self.surprise = self._surprise(history)
         # What the last frame shows is true: the course since the last activation is shifted to it.
-        tau = -self.when
-        fired = (self.when > self.first) & (tau > 0)
-        offset = np.zeros_like(now)
-        offset[fired] = now[fired] - read_at(self.course[fired], tau[fired])
+        fired = (self.when > self.first) & (self.when < 0)
+        tau = -self.when[fired]
+        offset = (now[fired] - read_at(self.course[fired], tau)).astype(now.dtype)
         # ... and an error in a fast variable is soon forgotten.
         since = np.maximum(KNOTS - tau[:, None], 0)[..., None]
-        self.course[fired] += (offset[:, None] * np.exp(-since / FORGOTTEN))[fired]
+        self.course[fired] += offset[:, None] * np.exp(-since / FORGOTTEN)
         coming = self.when > 0
         self.previous[coming], self.begun[coming] = model.continue_from(now[coming])[0], 0.0
 
-    def _surprise(self, history, points=20):
+    def _surprise(self, history):
         """Root mean square difference of the last beat, as foretold from its first moment, from the history."""
         fired = np.flatnonzero((self.when > self.first) & (self.when < -100))
         if not len(fired):
             return np.nan
-        moments = [self.when - share * self.when for share in (np.arange(points) + 0.5) / points]
+        moments = [self.when - share * self.when for share in (np.arange(20) + 0.5) / 20]
         errors = [read_at(self.course, t - self.when) - state_at(history, t - self.first, self.dt) for t in moments]
         return float(np.sqrt(np.mean(np.square(np.stack(errors)[:, fired]))))
 
@@ -117,7 +104,10 @@ class Sheet:
                 if end < k:
                     self._renew(end * self.dt)
             if k < steps:
-                self._stimulate(k)
+                t, boxes = k * self.dt, self.model.boxes(self.stimulus[self.given - 1 + k])
+                reached = self._arrivals(t, boxes, self._state(t), self._state(t - EARLIER))
+                if not np.isnan(reached).any():
+                    self._wave(t, reached, boxes, self._state)
 
     def _renew(self, t):
         """Nodes at rest go on from the state that they are in, since a course stays at its last knot."""
@@ -125,35 +115,25 @@ class Sheet:
         if rests.any():
             self.course[rests], self.origin[rests] = self.model.continue_from(self._state(t)[rests])[0], t
 
-    def _stimulate(self, k):
-        t = k * self.dt
-        boxes = self.model.boxes(self.stimulus[self.given - 1 + k])
-        now, before = self._state(t), self._state(t - EARLIER)
-        caught = self._catches(now, before, boxes)
-        if caught.any():
-            self._wave(t, self._arrivals(boxes, now, t, caught), boxes, self._state)
-
     def _state(self, t):
         """All nodes at one time, or each at its own, (N, 4)."""
         new, old = read_at(self.course, t - self.origin), read_at(self.previous, t - self.begun)
         return np.where((t >= self.since)[:, None], new, old)
 
-    def _catches(self, now, before, boxes):
-        """Which of the stimulated boxes start a wave."""
-        return self.model.apply("capture", "early", self.model.early_features(now, before, boxes))[:, 0] > 0
-
-    def _arrivals(self, boxes, now, t, caught):
-        """When the wave comes to each node after the stimulus [ms]: of several, the first."""
+    def _arrivals(self, t, boxes, now, before, started=False):
+        """When the wave comes to each node after the stimulus [ms], of several the first; NaN where none starts."""
         model, rest = self.model, t - self.when
+        caught = model.apply("capture", "early", model.early_features(now, before, boxes))[:, 0] > 0
+        if not caught.any() and not started:
+            return np.full(len(now), np.nan)
         sources = [box for box, yes in zip(boxes, caught, strict=True) if yes] or boxes
         each = [model.apply("arrival", "place", model.place_features(box, now, rest))[:, 0] for box in sources]
         return np.maximum(10 * np.min(each, 0), 0.05)
 
     def _wave(self, t, reached, boxes, state):
         """Every node that is reached begins a new course."""
-        hit = ~np.isnan(reached)
+        hit, shape = ~np.isnan(reached), self.model.wave_features(reached, boxes)
         when = np.where(hit, t + reached, 0.0)
-        shape = self.model.wave_features(reached, boxes)
         interval, earlier = when - self.when, self.when - self.old
         self.memory = np.where(hit & self.seen, remember(self.memory, interval), self.memory)
         memory = np.where(np.isnan(self.memory), logarithm(interval), self.memory)
@@ -167,9 +147,6 @@ class Sheet:
         self.seen |= hit
 
 
-# ---- small pieces -------------------------------------------------------------------------------------
-
-
 def logarithm(ms, least=100):
     """Logarithm of a time in units of 500 ms, of the shortest or the longest that counts where it lies beyond."""
     return np.log(np.clip(ms, least, LONGEST) / 500)
@@ -178,12 +155,10 @@ def logarithm(ms, least=100):
 def remember(memory, interval):
     """The rhythm of each node: a running mean of the logarithm of its intervals; NaN while none is known."""
     new = logarithm(interval)
-    mixed = np.where(np.isnan(memory), new, memory + RECENT * (new - memory))
-    return np.where(np.isnan(new), memory, mixed)
+    return np.where(np.isnan(new), memory, np.where(np.isnan(memory), new, memory + RECENT * (new - memory)))
 
 
 def fade(load, ms):
-    """What is left of a load after a time."""
     return load * np.exp(-ms / MINUTES)
 
 
@@ -194,20 +169,23 @@ def load_of(earlier, now=0.0):
 
 def state_at(history, at, dt):
     """Frames of a history at a time for each node [ms after its first], straight between frames."""
-    x = np.clip(np.asarray(at) / dt, 0, len(history) - 1.001)
-    k = x.astype(int)
-    w = (x - k)[:, None]
-    nodes = np.arange(history.shape[1])
-    return (1 - w) * history[k, nodes] + w * history[k + 1, nodes] if len(history) > 1 else history[0]
+    if len(history) == 1:
+        return history[0]
+    x = np.clip(at / dt, 0, len(history) - 1.001)
+    return between(history.swapaxes(0, 1), x.astype(int), x % 1)
 
 
 def read_at(course, tau):
     """Courses (N, knots, 4) at a time each (N,), straight between knots."""
     tau = np.clip(tau, KNOTS[0], KNOTS[-1] - 1e-6)
     k = LOOKUP[((tau - KNOTS[0]) * 4).astype(int)]
-    w = ((tau - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k]))[:, None]
-    nodes = np.arange(len(tau))
-    return (1 - w) * course[nodes, k] + w * course[nodes, k + 1]
+    return between(course, k, (tau - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k]))
+
+
+def between(values, k, w):
+    """Of values (N, knots, 4), for each node what lies a share ``w`` (N,) of the way from knot ``k`` (N,) to k + 1."""
+    nodes, w = np.arange(len(k)), w[:, None]
+    return (1 - w) * values[nodes, k] + w * values[nodes, k + 1]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -1,15 +1,12 @@
-"""A surrogate that answers the stimulus: when does each node fire, and what follows when it has fired?
+"""A surrogate that answers the stimulus, run from event to event; it sees only what it has produced itself.
 
 A stimulus starts a wave, which reaches every node at some moment; a node that has been reached runs through a course
 that depends on how long it had rested and what was left in its stores.  So small networks share the work:
 
-- *capture*: does this stimulus start a wave at all?
-- *arrival*: when does the wave reach a node?
+- *capture*: does this stimulus start a wave at all?  *arrival*: when does the wave reach a node?
 - *response*: the whole course of the four variables of a node after its activation, from what it was just before.
 - *onward*: the course of any state until the node fires again, and how long ago it fired: for nodes of whose past
   nothing is known, and for long rests.
-
-It is run from event to event, and sees only what it has produced itself; frames are read off the courses.
 """
 
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ import numpy as np
 import torch
 from scipy.ndimage import find_objects, label
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from cepkit.bench.methods.event_sheet import AFTER, KNOTS, LONGEST, Sheet, V, load_of, logarithm
 from cepkit.bench.methods.paced_examples import activations, examples, joined
@@ -30,9 +28,7 @@ from cepkit.training import Drawn, launched, tune
 FLOOR = {"before": 0.05, "place": 0.02, "early": 0.05, "now": 0.05}
 SLACK = 0.25  # so many standard deviations beyond what was seen, features are still believed
 #: Columns of what the response sees.
-GROUPS = {
-    "state": slice(0, V), "rhythm": slice(V + 1, V + 3), "load": slice(V + 3, V + 4), "wave": slice(V + 4, V + 8),
-}  # fmt: skip
+GROUPS = dict(state=slice(0, V), rhythm=slice(V + 1, V + 3), load=slice(V + 3, V + 4), wave=slice(V + 4, V + 8))
 UNIT = ("mean", "std", "low", "high")  # of each feature, over the training data
 TENTHS = 10  # a network is trained in so many parts, each with random numbers and a checkpoint of its own
 
@@ -59,46 +55,38 @@ def network(inputs, hidden, outputs, rank=None):
 
 @surrogate("paced", "paced network", "#009E73", "-", version="327363260c60f2f2", draws=True)
 class Paced(Surrogate):
-    """Capture, arrival and response.
+    """After a rollout ``surprise`` (start,) says how far the history lay from what the surrogate makes of it.
 
-    After a rollout ``surprise``, shape (start,), says how far the history lay from what the surrogate makes of it: a
-    root mean square of z-scores over the last beat, NaN where the history shows none.  Tissue unlike that of the
-    training data betrays itself here, before anything is forecast.
+    It is a root mean square of z-scores over the last beat, NaN where the history shows none.  Tissue unlike that of
+    the training data betrays itself here, before anything is forecast.
     """
 
     trains = reads_stimulus = True
     Settings = Settings
     configurations = {"smoke": {"updates": 100, "hidden": 32, "rank": 16, "samples": 2000}}
 
-    # ---- learning -------------------------------------------------------------------------------------
     def _fit(self, learning):
-        s = self.settings
+        s, rng, on = self.settings, np.random.default_rng(self.settings.seed), launched()
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 5)) for piece in learning.runs])
         self.usual = float(np.mean([load_of(times) for times in learning.earlier]))
         told = [one for part in (learning, learning.part("late")) if part
                 for one in zip(part.runs, part.stimuli, part.earlier, strict=True)]  # fmt: skip
         share = s.samples / max(1, sum(len(activations(piece)[0]) for piece, *_ in told))
-        rng = np.random.default_rng(s.seed)
         parts = [examples(self, piece, u.numpy(), earlier, share, rng) for piece, u, earlier in told]
         # Late waves run as fast as others: arrival learnt from them too was no better there, and worse at new sites.
-        usual, place, arrival = (
-            np.concatenate([getattr(part, name) for part in parts[: len(learning.runs)]])
-            for name in ("before", "place", "arrival")
-        )
+        early = [(part.before, part.place, part.arrival) for part in parts[: len(learning.runs)]]
+        usual, place, arrival = map(np.concatenate, zip(*early, strict=True))
         shown = joined(parts)._replace(place=place, arrival=arrival)
         if not len(shown.course) or not len(arrival):
             raise ValueError("trajectories hold no wave that was started by a stimulus and seen to its end")
         self._standardise(before=shown.before, place=place, early=shown.early, now=shown.now)
         torch.manual_seed(s.seed)
         self._build()
-        on = launched()
-        self.card |= {
-            "scaling": self.scaling.to_dict(),
-            "training": self._train_all(shown, usual, partial(self._train, learning, on), on),
-            "trained on": {"device": str(on.device), "processes": on.world_size},
-            "examples": {"responses": len(shown.course), "arrivals": len(arrival),
-                         "stimuli": len(shown.caught), "states": len(shown.now)},
-        }  # fmt: skip
+        history = self._train_all(shown, usual, partial(self._train, learning, on), on)
+        self.card |= {"scaling": self.scaling.to_dict(), "training": history}
+        self.card["trained on"] = {"device": str(on.device), "processes": on.world_size}
+        counted = {"responses": shown.course, "arrivals": arrival, "stimuli": shown.caught, "states": shown.now}
+        self.card["examples"] = {name: len(rows) for name, rows in counted.items()}
         self.networks.cpu()
         self._compile()
 
@@ -113,18 +101,18 @@ class Paced(Surrogate):
         noise[:V] = self.settings.noise * torch.from_numpy(_spread("before", usual) / self.units["before"][1])[:V]
         rest_noise = torch.tensor([0.0] * (place.shape[1] - 2) + [0.1, 0.1])  # on how rested the box is
         centre, noise, rest_noise = on.to_device([self.centre, noise, rest_noise])
-        caught = shown.caught.mean().clip(0.02, 0.98)
+        often, caught = shown.caught.mean().clip(0.02, 0.98), shown.caught[:, None]
         # A stimulus that fails is rare: both outcomes weigh the same.
-        balance = np.where(shown.caught > 0, 0.5 / caught, 0.5 / (1 - caught)).astype(np.float32)
+        balance = np.where(caught > 0, 0.5 / often, 0.5 / (1 - often)).astype(np.float32)
+        entropy, states = binary_cross_entropy_with_logits, (shown.now, shown.then, shown.seen, shown.since)
 
         def response(out, course, weight):
             return _error_of_courses(out.reshape(len(out), len(KNOTS), V) + centre, course, weight)
 
-        states = shown.now, shown.then, shown.seen, shown.since
         return {
             "response": train("response", response, 1.0, before, shown.course, shown.weight, noise=noise),
-            "arrival": train("arrival", _mean_square, 0.3, place, shown.arrival[:, None] / 10, noise=rest_noise),
-            "capture": train("capture", _entropy, 0.1, self._scaled("early", shown.early), shown.caught, balance),
+            "arrival": train("arrival", mse_loss, 0.3, place, shown.arrival[:, None] / 10, noise=rest_noise),
+            "capture": train("capture", entropy, 0.1, self._scaled("early", shown.early), caught, balance),
             "onward": train("onward", _error_of_rests, 0.3, self._scaled("now", shown.now), *states),
         }
 
@@ -139,10 +127,8 @@ class Paced(Surrogate):
             return [part[rows] for part in data]
 
         def loss(net, batch, done):
-            inputs, *wanted = batch
-            if noise is not None:
-                inputs = inputs + noise * torch.randn_like(inputs)
-            return error(net(inputs), *wanted)
+            inputs = batch[0] if noise is None else batch[0] + noise * torch.randn_like(batch[0])
+            return error(net(inputs), *batch[1:])
 
         history = tune(
             self.networks[name], Drawn(draw, seed=1000 * s.seed + 1_000_000 * on.global_rank), loss, epochs=TENTHS,
@@ -151,7 +137,6 @@ class Paced(Surrogate):
         )  # fmt: skip
         return [{"update": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
 
-    # ---- features -------------------------------------------------------------------------------------
     def before_features(self, state, interval, earlier, memory, load, shape):
         """What decides on the response: the state before the upstroke, the rhythm so far, how the wave passes."""
         rhythm = np.stack([logarithm(interval), logarithm(earlier), memory, load], 1)
@@ -162,7 +147,6 @@ class Paced(Surrogate):
 
     @property
     def shape(self):
-        """Nodes along each axis."""
         return tuple(len(c) for c in self.grid.values())
 
     def boxes(self, row):
@@ -176,11 +160,8 @@ class Paced(Surrogate):
 
     def early_features(self, now, before, boxes):
         """What decides on capture, for each box: Vm in it now and 20 ms ago (mean, highest), Cai and CaSR."""
-        rows = [
-            [now[on, 0].mean(), now[on, 0].max(), before[on, 0].mean(), before[on, 0].max(),
-             now[on, 1].mean(), now[on, 2].mean()]
-            for on in map(self._inside, boxes)
-        ]  # fmt: skip
+        rows = [[*(f(state[on, 0]) for state in (now, before) for f in (np.mean, np.max)),
+                 now[on, 1].mean(), now[on, 2].mean()] for on in map(self._inside, boxes)]  # fmt: skip
         return np.array(rows, np.float32).reshape(-1, 6)
 
     def place_features(self, box, now, rested):
@@ -204,15 +185,14 @@ class Paced(Surrogate):
         """How the wave passes each node: arrival, slowness, bend of the front, whether it was stimulated itself."""
         when = reached.reshape(self.shape)
         filled = np.where(np.isnan(when), np.nanmean(when), when)
-        slow, bend = np.zeros(self.shape), np.zeros(self.shape)
+        slow, bend = np.zeros((2, *self.shape))
         for axis, size in enumerate(self.shape):
             edges = {"prepend": filled.take([0], axis), "append": filled.take([-1], axis)}
             down, up = (np.diff(filled, axis=axis, **edges).take(np.arange(size) + k, axis) for k in (0, 1))
             slow, bend = slow + ((up + down) / 2) ** 2, bend + up - down
         on = np.any([self._inside(box) for box in boxes], axis=0)
         shape = np.stack([filled.ravel(), np.sqrt(slow).ravel(), bend.ravel(), on], 1)
-        shape[np.isnan(reached)] = np.nan
-        return shape
+        return np.where(np.isnan(reached)[:, None], np.nan, shape)
 
     def _standardise(self, **features):
         self.units = {}
@@ -221,29 +201,24 @@ class Paced(Surrogate):
             self.units[name] = (values.mean(0), std, values.min(0) - SLACK * std, values.max(0) + SLACK * std)
 
     def _scaled(self, name, values):
-        mean, std, low, high = self.units[name]
-        # What lies outside of all that was seen is taken to its edge.
+        mean, std, low, high = self.units[name]  # what lies outside of all that was seen is taken to its edge
         return ((np.clip(values, low, high) - mean) / std).astype(np.float32)
 
     def _build(self):
-        s = self.settings
-        sizes = {name: len(mean) for name, (mean, *_) in self.units.items()}
+        hidden, rank = self.settings.hidden, self.settings.rank
+        before, place, early, now = (len(self.units[name][0]) for name in FLOOR)
         self.networks = nn.ModuleDict({
-            "response": network(sizes["before"], s.hidden, len(KNOTS) * V, s.rank),
-            "arrival": network(sizes["place"], s.hidden, 1),
-            "capture": network(sizes["early"], 8, 1),
-            "onward": network(sizes["now"], s.hidden, 1 + AFTER.sum() * V, s.rank),
+            "response": network(before, hidden, len(KNOTS) * V, rank), "arrival": network(place, hidden, 1),
+            "capture": network(early, 8, 1), "onward": network(now, hidden, 1 + AFTER.sum() * V, rank),
         })  # fmt: skip
 
-    # ---- running --------------------------------------------------------------------------------------
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
         mean, std = (v.numpy().reshape(-1, V) for v in self.scaling.vectors(self.nodes))
         out = torch.empty(len(X), steps, X.shape[2])
         self.surprise = np.full(len(X), np.nan)
         for k in range(len(X)):
-            history = (X[k].numpy().reshape(X.shape[1], -1, V) - mean) / std
-            sheet = Sheet(self, history, stimulus[k].numpy())
+            sheet = Sheet(self, (X[k].numpy().reshape(X.shape[1], -1, V) - mean) / std, stimulus[k].numpy())
             self.surprise[k] = sheet.surprise
             sheet.run(out[k].numpy().reshape(steps, -1, V), mean[0], std[0])
         return out
@@ -272,7 +247,6 @@ class Paced(Surrogate):
         course[:, AFTER] += out[:, 1:].reshape(len(now), AFTER.sum(), V)
         return course, np.clip(500 * np.exp(out[:, 0]), 50, LONGEST)
 
-    # ---- files ----------------------------------------------------------------------------------------
     def _tensors(self):
         out = {"centre": self.centre, "usual": torch.tensor(self.usual, dtype=torch.float64)}
         for name, unit in self.units.items():
@@ -289,16 +263,8 @@ class Paced(Surrogate):
 
 
 def _spread(name, values):
-    # A feature that hardly varies must not turn a small error into a large one.
+    """Standard deviations; a feature that hardly varies must not turn a small error into a large one."""
     return np.maximum(values.astype(np.float64).std(0), FLOOR[name])
-
-
-def _mean_square(out, wanted):
-    return ((out - wanted) ** 2).mean()
-
-
-def _entropy(out, caught, weight):
-    return nn.functional.binary_cross_entropy_with_logits(out[:, 0], caught, weight)
 
 
 def _error_of_courses(course, truth, weight):

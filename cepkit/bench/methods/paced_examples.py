@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cepkit.bench.methods import event_sheet
-from cepkit.bench.methods.event_sheet import AFTER, BEFORE, KNOTS, LONGEST, WAVE, V, logarithm
+from cepkit.bench.methods.event_sheet import AFTER, BEAT, BEFORE, EARLIER, KNOTS, LONGEST, WAVE, V, logarithm
 from cepkit.bench.methods.replay import onsets
 from cepkit.dataset import to_tensor
 from cepkit.events import find
@@ -31,16 +31,13 @@ class Examples(NamedTuple):
 
 
 def joined(parts):
-    """One collection from several."""
     return Examples(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def examples(model, piece, stimulus, earlier, share, rng):
     """Examples of one trajectory: of all its responses a share, drawn at random."""
-    t0, dt = float(piece.time[0]), model.interval
     X = to_tensor(model.scaling.apply(piece)).numpy().reshape(piece.sizes["time"], -1, V)
-    when, node = activations(piece)
-    when, nodes = when - t0, X.shape[1]
+    (when, node), dt, nodes = activations(piece), model.interval, X.shape[1]
     waves, nothing = [], np.zeros((0, 9), np.float32)
     arrivals, captures = [(nothing, nothing[:, 0])], [(nothing[:, :6], nothing[:, 0])]
     memory, load, counted = np.full(nodes, np.nan), np.full(nodes, event_sheet.load_of(earlier)), np.zeros(nodes)
@@ -49,48 +46,41 @@ def examples(model, piece, stimulus, earlier, share, rng):
         inside = (when > t) & (when < t + WAVE)
         reached = np.full(nodes, np.nan)
         reached[node[inside][::-1]] = when[inside][::-1] - t
-        hit = ~np.isnan(reached)
+        hit, fired = ~np.isnan(reached), t + reached
         last, before = last_before(when, node, t, nodes)
         if len(earlier) > 1 and t - earlier[-1] > LONGEST:  # the first wave after a long rest
             last, before = (np.where(np.isnan(a), b, a) for a, b in zip((last, before), earlier[:-3:-1], strict=True))
-        boxes = model.boxes(stimulus[k])
-        caught = np.mean(hit) > 0.5
-        early = model.early_features(X[k], X[max(k - round(event_sheet.EARLIER / dt), 0)], boxes)
-        captures.append((early, np.full(len(boxes), caught)))
+        boxes, caught, ago = model.boxes(stimulus[k]), np.mean(hit) > 0.5, X[max(k - round(EARLIER / dt), 0)]
+        captures.append((model.early_features(X[k], ago, boxes), np.full(len(boxes), caught)))
         if not caught:
             continue
-        memory = event_sheet.remember(memory, t + reached - last)
-        now = event_sheet.fade(load, np.nan_to_num(t + reached - counted))
+        memory = event_sheet.remember(memory, fired - last)
+        now = event_sheet.fade(load, np.nan_to_num(fired - counted))
         shape = model.wave_features(reached, boxes)
         if np.nanmax(shape[:, 1]) < SLOWEST:
-            waves.append((t, reached, shape, last, before, memory, now))
-        load, counted = np.where(hit, now + event_sheet.BEAT, load), np.where(hit, t + reached, counted)
+            waves.append((fired, shape, last, before, memory, now))
+        load, counted = np.where(hit, now + BEAT, load), np.where(hit, fired, counted)
         if len(boxes) == 1 and not np.isnan(last).any():
             arrivals.append((model.place_features(boxes[0], X[k], t - last)[hit], reached[hit]))
-    place, arrival, early, caught = (
-        np.concatenate(c).astype(np.float32) for few in (arrivals, captures) for c in zip(*few, strict=True)
-    )
+    few = [np.concatenate(c).astype(np.float32) for part in (arrivals, captures) for c in zip(*part, strict=True)]
     responses = _responses(model, X, when, node, waves, share, rng)
-    states = _continuations(X, dt, when, node, round(0.8 * share * len(when)), rng)
-    return Examples(*responses, place, arrival, early, caught, *states)
+    return Examples(*responses, *few, *_continuations(X, dt, when, node, round(0.8 * share * len(when)), rng))
 
 
 def _responses(model, X, when, node, waves, share, rng):
     """Features before an activation, the course after it, and the weight of each knot."""
-    dt, frames, nodes = model.interval, len(X), np.arange(X.shape[1])
-    empty = np.zeros((0, len(KNOTS), V), np.float16)
+    dt, nodes, empty = model.interval, np.arange(X.shape[1]), np.zeros((0, len(KNOTS), V), np.float16)
     out = [(np.zeros((0, V + 8), np.float32), empty, empty[..., 0])]
-    for t, reached, shape, last, earlier, memory, load in waves:
-        fired = t + reached
+    for fired, shape, last, earlier, memory, load in waves:
         if np.isnan(last).any() or not np.nanmin(fired) > BEFORE + 2:
             continue
         state = sample(X, nodes, np.nan_to_num(fired - BEFORE)[:, None] / dt)[:, 0]
         interval = fired - last
         earlier = np.where(np.isnan(earlier), interval, last - earlier)
         before = model.before_features(state, interval, earlier, memory, load, shape)
-        after = next_after(when, node, fired, frames * dt)
-        length = np.minimum(after - fired - BEFORE, (frames - 3) * dt - fired)
-        use = np.flatnonzero(~np.isnan(reached) & (rng.random(len(nodes)) < share))
+        after = next_after(when, node, fired, len(X) * dt)
+        length = np.minimum(after - fired - BEFORE, (len(X) - 3) * dt - fired)
+        use = np.flatnonzero(~np.isnan(fired) & (rng.random(len(nodes)) < share))
         course = sample(X, use, (fired[use, None] + KNOTS) / dt)
         weight = np.where(KNOTS[None] < length[use, None], SPANS[None], 0.0)
         out.append((before[use], course.astype(np.float16), weight.astype(np.float16)))
@@ -116,20 +106,18 @@ def _continuations(X, dt, when, node, count, rng):
 
 
 def activations(piece):
-    """Times [ms] and nodes of all activations: noted by the solver, or else found in the frames."""
-    begin, end = float(piece.time[0]), float(piece.time[-1])
+    """Times [ms after the first frame] and nodes of all activations: noted by the solver, or else found in frames."""
+    begin, second, end = piece.time.values[[0, 1, -1]].tolist()
     if "activation_time" in piece.coords:
         when, node = piece.activation_time.values, piece.activation_node.values
     else:
-        Vm = np.asarray(piece.Vm.values, np.float64).reshape(piece.sizes["time"], -1)
-        step = float(piece.time[1] - piece.time[0])
+        Vm, step = np.asarray(piece.Vm.values, np.float64).reshape(piece.sizes["time"], -1), second - begin
         times = find(Vm, np.zeros_like(Vm), step, int(len(Vm) * step / 200) + 3)[..., 0]
-        node, k = np.nonzero(~np.isnan(times))
-        when = times[node, k] + begin
+        node, when = np.nonzero(~np.isnan(times))[0], times[~np.isnan(times)] + begin
         order = np.argsort(when, kind="stable")
         when, node = when[order], node[order]
     inside = (when >= begin) & (when <= end)
-    return when[inside], node[inside]
+    return when[inside] - begin, node[inside]
 
 
 def last_before(when, node, t, count):

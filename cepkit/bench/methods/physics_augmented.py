@@ -9,11 +9,10 @@ from numba import njit
 from scipy.optimize import minimize
 from torch import nn
 
-from cepkit.bench.methods.pod_galerkin import tissue_of
+from cepkit.bench.methods.pod_galerkin import OnTissue
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import VARIABLES
-from cepkit.surrogates.base import Surrogate, surrogate
-from cepkit.tissue import Tissue
+from cepkit.surrogates.base import surrogate
 from cepkit.training import Drawn, tune
 
 SPAN = 100.0  # mV for one unit of v, for the stimulus
@@ -38,10 +37,9 @@ class Settings:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out):
-    """Mitchell and Schaeffer's two equations, frame after frame: v, h and memory are advanced in place.
+    """Mitchell and Schaeffer's equations with parameters p, frame after frame: v, h and memory advance in place.
 
-    The stimulus is a rate of change of v [1/ms], p are the five parameters, decay is what a frame leaves of each
-    average of v in memory, and out, shape (frames, N, 2 + M), receives v, h and memory.
+    The stimulus is a rate of change of v [1/ms]; decay is what a frame leaves of each average of v in memory.
     """
     ny, nx = v.shape
     change, flat_v, flat_h = np.empty_like(v), v.reshape(-1), h.reshape(-1)
@@ -71,17 +69,14 @@ class MitchellSchaeffer:
     """A Mitchell-Schaeffer sheet of one or two axes at rest, to be driven by a stimulus.
 
     dv/dt = div(D grad v) + h v^2 (1 - v) / t_in - v / t_out + stimulus; dh/dt = (1 - h) / t_open below v_gate,
-    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  Diffusion is that of the
-    tissue.  v is kept between -0.5 and 1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make
-    it explode.
+    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  v is kept between -0.5 and
+    1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make it explode.
     """
 
     def __init__(self, tissue, parameters, interval, dt):
-        self.shape, self.weights = tissue.shape, tissue.weights
-        self.parameters = np.asarray(parameters, float)
-        self.substeps = round(interval / dt)
+        self.shape, self.weights, self.parameters = tissue.shape, tissue.weights, np.asarray(parameters, float)
+        self.substeps, self.decay = round(interval / dt), np.exp(-interval / np.array(MEMORY))
         self.dt = interval / self.substeps
-        self.decay = np.exp(-interval / np.array(MEMORY))
         self.v, self.h = np.zeros(self.shape), np.ones(self.shape)
         self.memory = np.zeros((tissue.size, len(MEMORY)))
 
@@ -95,49 +90,41 @@ class MitchellSchaeffer:
 
 
 @surrogate("physics_augmented", "physics plus correction", "#999933", "-", version="441caa29b2ed6a18", draws=True)
-class PhysicsAugmented(Surrogate):
+class PhysicsAugmented(OnTissue):
     """A Mitchell-Schaeffer sheet whose five parameters are fitted, and a network a node that corrects it.
 
     In the manner of Kashtanova et al. 2022 (Medical Imaging with Deep Learning): what simple physics explains is left
-    to it.  The physics says where and when a node fires and recovers; the network, the same at every
-    node, makes the four variables of that node's v, h and running averages of v.  The potential is a straight
-    line in v plus the network's correction.  The sheet starts at rest, and the stimulus of the history drives it
-    to the start; of the frames given the model reads **none**.
+    to it.  The physics says where and when a node fires and recovers; the network, the same at every node, makes the
+    four variables of that node's v, h and running averages of v.  The potential is a straight line in v plus the
+    network's correction.  The sheet starts at rest, and the stimulus of the history drives it to the start; of the
+    frames given the model reads **none**.
     """
 
     Settings = Settings
-    configurations = {
-        "smoke": {"evaluations": 8, "runs": 1, "frames": 600, "samples": 4000, "rounds": 60, "hidden": 16}
-    }
-    reads_stimulus = trains = True
+    configurations = {"smoke": dict(evaluations=8, runs=1, frames=600, samples=4000, rounds=60, hidden=16)}
 
-    def _fit(self, learning):
-        self.tissue = tissue_of(learning.runs[0], self.name)
+    def _learn(self, learning):
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
         found = self._fit_sheet(learning)
-        history = self._fit_network(*self._samples(learning), learning)
-        self.card |= {"training": history, "tissue": self.tissue.describe(), "scaling": self.scaling.to_dict()}
+        self.card |= {"training": self._fit_network(*self._samples(learning), learning)}
+        self.card |= {"scaling": self.scaling.to_dict(), "unexplained by the sheet": float(found)}
         self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
-        self.card["unexplained by the sheet"] = float(found)
 
     def _sheet(self, parameters):
         return MitchellSchaeffer(self.tissue, parameters, self.interval, self.settings.dt)
 
     def _fit_sheet(self, learning):
         """Five parameters by Nelder and Mead's search: how little of Vm is a straight line in v."""
-        s = self.settings
-        cases = []
+        s, cases = self.settings, []
         for piece, stimulus in list(zip(learning.runs, learning.stimuli, strict=True))[: s.runs]:
             n = min(s.frames, piece.sizes["time"])
-            cases.append((stimulus[: n - 1].numpy(), piece.Vm.values[1:n].reshape(n - 1, -1)))
+            settled = (n - 1) // 3  # from rest to where the run was
+            cases.append((stimulus[: n - 1].numpy(), settled, piece.Vm.values[1 + settled : n].ravel()))
+        wanted = np.concatenate([Vm for *_, Vm in cases])
 
         def unexplained(logarithms):
-            made, wanted = [], []
-            for stimulus, Vm in cases:
-                settled = len(Vm) // 3  # from rest to where the run was
-                made.append(self._sheet(np.exp(logarithms)).run(stimulus)[settled:, :, 0].ravel())
-                wanted.append(Vm[settled:].ravel())
-            r = np.corrcoef(np.concatenate(made), np.concatenate(wanted))[0, 1]
+            made = [self._sheet(np.exp(logarithms)).run(u)[settled:, :, 0].ravel() for u, settled, _ in cases]
+            r = np.corrcoef(np.concatenate(made), wanted)[0, 1]
             return 1 - r**2 if r > 0 else 1.0
 
         guess = np.log(list(FIRST_GUESS.values()))
@@ -148,22 +135,20 @@ class PhysicsAugmented(Surrogate):
 
     def _samples(self, learning):
         """Features (samples, F) and z-scored frames (samples, 4) at nodes and times drawn at random."""
-        rng, features, wanted = np.random.default_rng(self.settings.seed), [], []
+        rng, parts = np.random.default_rng(self.settings.seed), []
         for piece, stimulus in zip(learning.runs, learning.stimuli, strict=True):
             n = min(piece.sizes["time"], 10_000)
             made = self._sheet(self.parameters).run(stimulus[: n - 1].numpy())
             truth = to_tensor(self.scaling.apply(piece.isel(time=slice(1, n)))).unflatten(-1, (-1, len(VARIABLES)))
             frame = rng.integers(min(1000, n // 3), n - 1, self.settings.samples)
             node = rng.integers(0, self.nodes, self.settings.samples)
-            features.append(torch.from_numpy(made[frame, node]))
-            wanted.append(truth[frame, node])
-        return torch.cat(features), torch.cat(wanted)
+            parts.append((torch.from_numpy(made[frame, node]), truth[frame, node]))
+        return map(torch.cat, zip(*parts, strict=True))
 
     def _build(self):
-        n, hidden = 2 + len(MEMORY), self.settings.hidden
-        return nn.Sequential(
-            nn.Linear(n, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), nn.Linear(hidden, 4)
-        )
+        n = self.settings.hidden
+        layers = nn.Linear(2 + len(MEMORY), n), nn.ELU(), nn.Linear(n, n), nn.ELU(), nn.Linear(n, 4)
+        self.network = nn.Sequential(*layers)
 
     def _fit_network(self, features, wanted, learning):
         s = self.settings
@@ -171,7 +156,7 @@ class PhysicsAugmented(Surrogate):
         v = torch.stack([torch.ones(len(features)), features[:, 0]], dim=1)
         self.line = torch.linalg.lstsq(v, wanted[:, :1]).solution[:, 0]  # z-scored potential at v = 0, and for 1 of v
         self.centre, self.width = features.mean(0), features.std(0).clamp_min(1e-3)
-        self.network = self._build()
+        self._build()
 
         def draw():
             drawn = torch.randint(len(features), (s.batch,))
@@ -195,29 +180,22 @@ class PhysicsAugmented(Surrogate):
         return torch.cat([correction[..., :1] + physics, correction[..., 1:]], dim=-1)
 
     @torch.inference_mode()
-    def _rollout(self, X, start, steps, stimulus):
+    def _answer(self, X, stimulus, steps):
+        sheet, before = self._sheet(self.parameters), len(X) - 1
+        if before:
+            sheet.run(stimulus[:before].numpy())
+        parts = stimulus[before : before + steps].split(CHUNK)
+        out = torch.cat([self._decode(torch.from_numpy(sheet.run(part.numpy()))).flatten(1) for part in parts])
         mean, std = self.scaling.vectors(self.nodes)
-        given = X.shape[1] - 1  # intervals between the frames given
-        out = torch.empty(len(X), steps, X.shape[2])
-        for k in range(len(X)):
-            sheet = self._sheet(self.parameters)
-            if given:
-                sheet.run(stimulus[k, :given].numpy())
-            for at in range(0, steps, CHUNK):
-                told = stimulus[k, given + at : given + min(at + CHUNK, steps)]
-                out[k, at : at + CHUNK] = self._decode(torch.from_numpy(sheet.run(told.numpy()))).flatten(1)
-            out[k] = out[k] * std + mean
-        return out
+        return out * std + mean
 
     def _tensors(self):
-        own = {"parameters": torch.tensor(self.parameters, dtype=torch.float32), "line": self.line}
-        own |= {"centre": self.centre, "width": self.width}
+        own = {name: getattr(self, name) for name in ("line", "centre", "width")}
+        own["parameters"] = torch.tensor(self.parameters, dtype=torch.float32)
         return own | {f"network.{k}": v for k, v in self.network.state_dict().items()}
 
     def _restore(self, tensors, card):
-        self.tissue = Tissue(**card["tissue"])
-        self.scaling = Scaling.from_dict(card["scaling"])
-        self.parameters = tensors.pop("parameters").double().numpy()
+        self.scaling, self.parameters = Scaling.from_dict(card["scaling"]), tensors.pop("parameters").double().numpy()
         self.line, self.centre, self.width = (tensors.pop(k) for k in ("line", "centre", "width"))
-        self.network = self._build()
+        self._build()
         self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from cepkit import cell, kernel
+from cepkit.bench.methods.replay import OneByOne
 from cepkit.dataset import leading
 from cepkit.engine import State
 from cepkit.fields import VARIABLES
-from cepkit.surrogates.base import Surrogate, surrogate
+from cepkit.surrogates.base import surrogate
 from cepkit.tissue import Tissue
 
 EVERY = 5  # frames from one snapshot to the next
@@ -29,11 +30,20 @@ class DEIMSettings(Settings):
     components: int = 32  # fewer than points: with as many of either some validation runs lose waves
 
 
-def tissue_of(run, name):
-    """The tissue that a trajectory was simulated on, which the model of that name needs."""
-    if "tissue" not in run.attrs:
-        raise ValueError(f"trajectories: no tissue in the attributes, and {name} needs its diffusivity")
-    return Tissue(**json.loads(run.attrs["tissue"]))
+class OnTissue(OneByOne):
+    """A model of the tissue that its training runs were simulated on: a method writes ``_learn`` and ``_answer``."""
+
+    trains = True  # even where it takes moments: its file spares reading all of the training data
+
+    def _fit(self, learning):
+        if "tissue" not in learning.runs[0].attrs:
+            raise ValueError(f"trajectories: no tissue in the attributes, and {self.name} needs its diffusivity")
+        self.card["tissue"] = json.loads(learning.runs[0].attrs["tissue"])
+        self._learn(learning)
+
+    @property
+    def tissue(self):
+        return Tissue(**self.card["tissue"])
 
 
 def modes(snapshots, count):
@@ -110,7 +120,7 @@ def _free_run(
 
 
 @surrogate("pod_galerkin", "POD-Galerkin", "#332288", "-", version="b20af4f3407289d4")
-class PODGalerkin(Surrogate):
+class PODGalerkin(OnTissue):
     """Galerkin projection of the monodomain equation on K modes of the potential.
 
     With Vm = mean + Phi a, Phi orthonormal, da/dt = Phi' (L Vm - I_ion - I_stim).  Every node keeps a cell of its own
@@ -119,49 +129,35 @@ class PODGalerkin(Surrogate):
 
     The history holds four of the 19 variables.  The cells start at ``cell.INITIAL_STATE``; then each frame given is
     inserted, and in between the reduced equations carry the other 15 along under the known stimulus.
-
     A run that has diverged (a frame not finite, or a potential beyond 1000 mV) stays at the frame before.
     """
 
     Settings = Settings
     configurations = {"smoke": {"components": 32, "points": 48, "dt": 0.1}}
-    reads_stimulus = True
-    trains = True  # so that its file spares reading all of the training data
     #: Mean (N,) and modes (N, K) of the potential [mV], nodes that hold a cell (n,), and the matrix (K, n)
     #: from a change at those nodes to one of the coefficients.
     held = ("mean", "basis", "points", "back")
 
-    def _fit(self, learning):
-        self.tissue = tissue_of(learning.runs[0], self.name)
+    def _learn(self, learning):
         V = snapshots(learning.runs, "Vm")
         self.mean, self.basis = modes(V, self.settings.components)
         lost = ((V - self.mean) - (V - self.mean) @ self.basis @ self.basis.T).std()
         self._choose_points(learning)
-        self._take(self._tensors())  # in the precision of the file
-        self.card |= {"tissue": self.tissue.describe(), "cells": len(self.points), "training": []}
-        self.card["rms of Vm outside the modes [mV]"] = float(lost)
+        self._restore(self._tensors(), self.card)  # in the precision of the file
+        self.card |= {"cells": len(self.points), "training": [], "rms of Vm outside the modes [mV]": float(lost)}
 
     def _choose_points(self, learning):
-        """Every node holds a cell, and the projection is plain."""
         self.points = np.arange(self.nodes)
         self.back = np.ascontiguousarray(self.basis.T)
 
-    def _rollout(self, X, start, steps, stimulus):
-        out = torch.empty(len(X), steps, X.shape[2])
-        for k in range(len(X)):
-            given = X[k].double().numpy().reshape(X.shape[1], -1, len(VARIABLES))
-            out[k] = torch.from_numpy(self._run(given, stimulus[k].double().numpy(), steps)).flatten(1)
-        return out
-
-    def _run(self, given, stimulus, steps):
-        """One start: frames (time, N, 4) and stimulus (time + steps, N) to frames (steps, N, 4)."""
+    def _answer(self, X, stimulus, steps):
+        given = X.double().unflatten(1, (-1, len(VARIABLES))).numpy()
         n, substeps = len(self.points), round(self.interval / self.settings.dt)
-        dt = self.interval / substeps
-        conductances, constants = cell.parameters()
+        (conductances, constants), dt = cell.parameters(), self.interval / substeps
         sheet = State(Tissue((n,)), cell.INITIAL_STATE, conductances, "float64")
         at = self.points[np.minimum(np.arange(sheet.cells), n - 1)]  # the last block is filled up with the last cell
         back = np.pad(self.back, ((0, 0), (0, sheet.cells - n)))
-        stimulus = stimulus[: len(given) - 1 + steps]
+        stimulus = stimulus[: len(given) - 1 + steps].double().numpy()
         L, blocks = diffusion_matrix(self.tissue), (sheet.blocks, -1, kernel.BLOCK)
         known = given[:, at, 1:].transpose(0, 2, 1).reshape(len(given), 3, *blocks[::2]).swapaxes(1, 2)
         a, calcium = np.empty((steps, len(back))), np.empty((steps, sheet.blocks, 3, kernel.BLOCK))
@@ -177,21 +173,17 @@ class PODGalerkin(Surrogate):
         )  # fmt: skip
         calcium = self._extend(calcium.swapaxes(1, 2).reshape(steps, 3, -1)[..., :n])
         fields = np.concatenate([(self.mean + a @ self.basis.T)[:, None], calcium], axis=1)
-        return _hold(fields.astype(np.float32), given[-1].T).transpose(0, 2, 1)
+        return torch.from_numpy(_hold(fields.astype(np.float32), given[-1].T)).transpose(1, 2).flatten(1)
 
     def _extend(self, calcium):
         """Concentrations at the points, (steps, 3, n), to those at all nodes, (steps, 3, N)."""
         return calcium
 
     def _tensors(self):
-        kinds = {name: np.int64 if name == "points" else np.float32 for name in self.held}
-        return {name: torch.from_numpy(np.asarray(getattr(self, name), kind)) for name, kind in kinds.items()}
+        own = {name: torch.from_numpy(getattr(self, name)) for name in self.held}
+        return {name: values if name == "points" else values.float() for name, values in own.items()}
 
     def _restore(self, tensors, card):
-        self.tissue = Tissue(**card["tissue"])
-        self._take(tensors)
-
-    def _take(self, tensors):
         for name, values in tensors.items():
             setattr(self, name, (values if name == "points" else values.double()).numpy())
 
@@ -214,7 +206,7 @@ class PODDEIM(PODGalerkin):
 
     def _choose_points(self, learning):
         count = min(self.settings.points, self.nodes)
-        _, F = modes(self._ionic_currents(learning), count)
+        F = modes(self._ionic_currents(learning), count)[1]
         self.points = interpolation_points(F)
         self.back = self.basis.T @ F @ np.linalg.inv(F[self.points])
         self.calcium_mean, self.extension = np.empty((3, self.nodes)), np.empty((3, self.nodes, count))

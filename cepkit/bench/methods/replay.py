@@ -9,14 +9,21 @@ from cepkit.surrogates.base import Surrogate, surrogate
 SITE_MM, INTERVAL_MS = 0.5, (30.0, 100.0, 300.0)  # differences that count as much as each other
 
 
-class Replay(Surrogate):
+class OneByOne(Surrogate):
+    """A method writes ``_answer``, for one start: frames (time, N_in), stimulus (time + steps, N) to (steps, N_in)."""
+
+    reads_stimulus = True
+
+    def _rollout(self, X, start, steps, stimulus):
+        return torch.stack([self._answer(x, told, steps) for x, told in zip(X, stimulus, strict=True)])
+
+
+class Replay(OneByOne):
     """Keeps the training frames, cut into beats: the stretch from one stimulus to the next.
 
     ``shelf``, shape (frames, N_in), are z-scores in half precision, a thousandth of a standard deviation; a row of
-    ``beats`` is a first frame, a length and what ``_features`` says.  A method writes ``_choose``.
+    ``beats`` is a first frame, a length and what ``_features`` says.  A method writes ``_choose``: which beat answers.
     """
-
-    reads_stimulus = True
 
     def _fit(self, learning):
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 5)) for piece in learning.runs])
@@ -25,7 +32,7 @@ class Replay(Surrogate):
         for piece, stimulus in zip(learning.runs, learning.stimuli, strict=True):
             shelf.append(to_tensor(self.scaling.apply(piece)).half())
             times = onsets(stimulus)
-            for k, (begin, end) in enumerate(zip(times, [*times[1:], len(stimulus) - 1], strict=True)):
+            for k, (begin, end) in enumerate(_beats(times, stimulus)):
                 beats.append(np.concatenate([[offset + begin, end - begin], *self._features(stimulus, times, k)]))
             offset += len(stimulus)
         if not beats:
@@ -44,24 +51,14 @@ class Replay(Surrogate):
         ago = [times[k - j] - times[k - j - 1] if k > j else np.nan for j in range(3)]
         return site, np.array(ago, float) * self.interval
 
-    def _choose(self, site, intervals, needed):
-        """Which beat answers, for so many frames: an index."""
-        raise NotImplementedError
-
-    def _rollout(self, X, start, steps, stimulus):
-        return torch.stack([self._answer(x, told, steps) for x, told in zip(X, stimulus, strict=True)])
-
     def _answer(self, X, stimulus, steps):
-        mean, std = self.scaling.vectors(self.nodes)
-        given, times = len(X), onsets(stimulus)
+        (mean, std), given, times = self.scaling.vectors(self.nodes), len(X), onsets(stimulus)
         out = X[-1:].repeat(steps, 1)  # before any stimulus: nothing changes
-        for k, begin in enumerate(times):
-            end = times[k + 1] if k + 1 < len(times) else len(stimulus) - 1
+        for k, (begin, end) in enumerate(_beats(times, stimulus)):
             if end < given:
                 continue
             beat = self._choose(*self._features(stimulus, times, k), end - begin)
-            # What was stimulated at one frame is seen at the next.
-            frames = np.arange(max(begin + 1, given), end + 1)
+            frames = np.arange(max(begin + 1, given), end + 1)  # what was stimulated at one frame is seen at the next
             at = self.begin[beat] + np.minimum(frames - begin, self.length[beat])
             out[frames - given] = self.shelf[torch.from_numpy(at)].float() * std + mean
         return out
@@ -79,9 +76,8 @@ class NearestBeat(Replay):
     """Replays the training beat that is nearest in site (centre and spread) and last intervals, and long enough."""
 
     def _choose(self, site, intervals, needed):
-        sites, known = self.beats[:, 2:-3], self.beats[:, -3:]
-        away = (((sites - site) / SITE_MM) ** 2).sum(1)
-        difference = (known - intervals) / np.array(INTERVAL_MS)
+        away = (((self.beats[:, 2:-3] - site) / SITE_MM) ** 2).sum(1)
+        difference = (self.beats[:, -3:] - intervals) / np.array(INTERVAL_MS)
         # An interval that one of the two does not know counts as a middling difference.
         away += np.where(np.isnan(difference), 4.0, difference**2).sum(1)
         long_enough = self.length >= min(needed, self.length.max())
@@ -103,8 +99,7 @@ class MeanResponse(Replay):
     def _fit(self, learning):
         super()._fit(learning)
         longest = int(np.quantile(self.length, 0.99))
-        total = torch.zeros(longest + 1, self.shelf.shape[1])
-        count = torch.zeros(longest + 1, 1)
+        total, count = torch.zeros(longest + 1, self.shelf.shape[1]), torch.zeros(longest + 1, 1)
         for begin, length in zip(self.begin, np.minimum(self.length, longest), strict=True):
             total[: length + 1] += self.shelf[begin : begin + length + 1]
             count[: length + 1] += 1
@@ -118,3 +113,7 @@ def onsets(stimulus):
     """Frames at which a stimulus begins, of an array or tensor (time, N)."""
     on = (np.asarray(stimulus) != 0).any(1)
     return np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
+
+
+def _beats(times, stimulus):
+    return zip(times, [*times[1:], len(stimulus) - 1][: len(times)], strict=True)

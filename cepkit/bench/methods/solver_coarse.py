@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cepkit import cell, pacing
+from cepkit import cell
 from cepkit.dataset import to_tensor
 from cepkit.fields import SHEET, VARIABLES
-from cepkit.pacing import Protocol, Stimulus
+from cepkit.pacing import Protocol, Stimulus, periodic
 from cepkit.progress import processors
 from cepkit.region import everywhere, mask
 from cepkit.solver import final_state, simulate
@@ -37,13 +37,12 @@ class SolverCoarse(Surrogate):
 
     def _fit(self, learning):
         one = Tissue((1, 1), 1.0, 0.0)
-        paced = simulate(one, pacing.periodic(650.0, 20, everywhere(one)), 13_000.0, save_every=1000.0, progress=False)
+        paced = simulate(one, periodic(650.0, 20, everywhere(one)), 13_000.0, save_every=1000.0, progress=False)
         state = final_state(paced)
         self.state = {name: float(state[name].squeeze()) for name in cell.STATES}
 
     @property
     def tissue(self):
-        """The sheet that the histories are of."""
         axes = list(self.grid.values())
         spacing = tuple(float(np.diff(c).mean()) if len(c) > 1 else SHEET["spacing"] for c in axes)
         return Tissue(tuple(len(c) for c in axes), spacing, self.settings.diffusivity)
@@ -54,16 +53,16 @@ class SolverCoarse(Surrogate):
             return torch.stack([job.result() for job in jobs])
 
     def _one(self, X, stimulus, steps, alone):
-        run = {"dt": self.settings.dt, "dtype": self.settings.dtype, "save_every": self.interval}
-        run |= {"progress": False, "threads": None if alone else 1}
-        tissue, state, given = self.tissue, self.state, len(X)
-        if given > 1:
-            before = protocol_of(stimulus[: given - 1], tissue, self.interval)
-            state = final_state(simulate(tissue, before, (given - 1) * self.interval, initial=state, **run))
-            state = {name: state[name].values for name in cell.STATES}
+        run = dict(dt=self.settings.dt, dtype=self.settings.dtype, save_every=self.interval, progress=False,
+                   threads=None if alone else 1)  # fmt: skip
+        tissue, state, given = self.tissue, self.state, len(X) - 1
+        if given:
+            before = protocol_of(stimulus[:given], tissue, self.interval)
+            state = final_state(simulate(tissue, before, given * self.interval, initial=state, **run))
         last = X[-1].numpy().reshape(*tissue.shape, len(VARIABLES)).astype(float)
-        state = dict(state) | {name: last[..., k] for k, name in enumerate(VARIABLES)}
-        after = protocol_of(stimulus[given - 1 :], tissue, self.interval)
+        state = {name: np.asarray(state[name]) for name in cell.STATES}
+        state |= {name: last[..., k] for k, name in enumerate(VARIABLES)}
+        after = protocol_of(stimulus[given:], tissue, self.interval)
         return to_tensor(simulate(tissue, after, steps * self.interval, initial=state, **run).isel(time=slice(1, None)))
 
     def _tensors(self):
@@ -75,9 +74,8 @@ class SolverCoarse(Surrogate):
 
 def protocol_of(stimulus, tissue, interval):
     """The protocol whose stimulus field, a tensor (time, N) with a row every ``interval`` ms, this is."""
-    stimuli = []
-    for k in torch.nonzero((stimulus != 0).any(1)).ravel().tolist():
-        row = stimulus[k].numpy().reshape(tissue.shape)
-        for amplitude in np.unique(row[row != 0]):
-            stimuli.append(Stimulus(k * interval, mask(tissue, row == amplitude), interval, float(amplitude)))
-    return Protocol(stimuli)
+    rows = [(k, row.reshape(tissue.shape)) for k, row in enumerate(stimulus.numpy()) if row.any()]
+    return Protocol(
+        Stimulus(k * interval, mask(tissue, row == amplitude), interval, float(amplitude))
+        for k, row in rows for amplitude in np.unique(row[row != 0])
+    )  # fmt: skip
