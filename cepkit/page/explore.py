@@ -9,7 +9,6 @@ from itertools import cycle as endless
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from cepkit import bench, fields, figures, measure, pacing, region
@@ -44,8 +43,8 @@ def _wired(controls, update, caption):
         control.observe(redraw, "value")
     redraw()
     grid = w.GridBox(list(controls.values()), layout=w.Layout(grid_template_columns="repeat(auto-fill, 345px)"))
-    box = w.VBox([grid, text, picture, w.HTML(f'<small aria-hidden="true">{caption}</small>')])
-    return box.add_class("cep-explore")
+    seen = w.HTML(f'<small aria-hidden="true">{caption}</small>')
+    return w.VBox([grid, text, picture, seen]).add_class("cep-explore")
 
 
 def _curve(x, y, **look):
@@ -233,5 +232,4 @@ def _numbers(part, test, models):
         rows = part.groupby("model")[["value"]].median().assign(low=np.nan, high=np.nan)
     else:
         rows = part[part.test == test].set_index("model")[["value", "low", "high"]]
-    rows = rows.reindex(models).astype(object)
-    return rows.where(pd.notna(rows), None).values.tolist()
+    return rows.reindex(models).astype(object).replace({np.nan: None}).values.tolist()
