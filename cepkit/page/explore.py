@@ -209,8 +209,8 @@ def explore_scorecard(table=None):
     ``table`` is what :func:`cepkit.bench.kept_scorecard` gives; by default that of the track ``paced``.
     """
     table = bench.kept_scorecard() if table is None else table
-    if missing := [name for name in bench.COLUMNS if name not in getattr(table, "columns", ())]:
-        raise ValueError(f"table lacks the columns {', '.join(missing)}; hand over what cep.bench.kept_scorecard returns")
+    if missing := ", ".join(name for name in bench.COLUMNS if name not in getattr(table, "columns", ())):
+        raise ValueError(f"table lacks the columns {missing}; hand over what cep.bench.kept_scorecard returns")
     tests = [name for name in dict.fromkeys(table.test) if name not in ("cost", "all")]
     table = table[table.test.isin(tests)].assign(variable=table.variable.fillna(""))
     parts = {label: table[(table.metric == m) & (table.variable == v)] for label, (m, v) in SHOWN.items()}

@@ -67,8 +67,8 @@ def script():
         {"symbol": name, "unit": v.drawn_units, "factor": v.factor, "map": colours(figures.MAPS[name])}
         for name, v in fields.TABLE.items()
     ]
-    paced = figures.look("paced")["color"]
-    look = {"variables": variables, "surrogate": paced, "channels": CHANNELS, "css": source("live.css")}
+    colour = figures.look("paced")["color"]
+    look = {"variables": variables, "surrogate": colour, "channels": CHANNELS, "css": source("live.css")}
     data = {"model": model(), "network": export_weights(surrogates.load("paced")), "look": look}
     worker = "\n".join(source(part) for part in ("tp06.js", "paced.js", "worker.js"))
     # Inside <script> the text must not end it.

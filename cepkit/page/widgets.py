@@ -80,8 +80,8 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
     """A slider through time over one or more fields, with an electrode that can be moved, for a page.
 
     ``fields`` is a DataArray, or several by name, dims (``x``, y, x), of one variable on one grid; names of models get
-    their colour.  A page carries 1 byte a node and frame: thin out long trajectories first.  ``probe`` is the node (row,
-    column) at which the electrode starts.  A screen reader says ``label``.
+    their colour.  A page carries 1 byte a node and frame: thin out long trajectories first.  The electrode starts at
+    the node ``probe`` (row, column).  A screen reader says ``label``.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     stack = [field.transpose(x, "y", "x") for field in named.values()]
