@@ -27,7 +27,7 @@ FLAGS = (
 )
 NODES = ((3, 3), (12, 12))  # whose traces are kept
 STEPS = 500  # frames of each case
-SHEET = cep.Tissue((24, 24), live.SPACING, live.DIFFUSIVITY)
+SHEET = cep.Tissue(**cep.fields.SHEET)
 #: A vertical line of nodes that conduct nothing, open below; and half of gKr.
 LINE = [row * 24 + 12 for row in range(6, 24)]
 CASES = {"as it is": {}, "a line of block": {"blocked": LINE}, "half of gKr": {"factors": {"gKr": 0.5}}}
@@ -95,9 +95,9 @@ def stack(fields):
 
 def simulate(protocol, duration, dt=0.02, blocked=(), factors=None):
     """The same by cepkit."""
-    D = np.full(SHEET.size, live.DIFFUSIVITY)
+    D = np.full(SHEET.size, cep.fields.SHEET["diffusivity"])
     D[list(blocked)] = 0.0
-    tissue = cep.Tissue(SHEET.shape, live.SPACING, D.reshape(SHEET.shape))
+    tissue = cep.Tissue(SHEET.shape, cep.fields.SHEET["spacing"], D.reshape(SHEET.shape))
     normal = cep.cell.Conductances()
     parameters = {name: factor * getattr(normal, name) for name, factor in (factors or {}).items()}
     return cep.simulate(tissue, protocol, duration, dt=dt, parameters=parameters, progress=False)

@@ -43,7 +43,7 @@ def apd90(duration):
     def part(Vm, name="APD", fraction=0.9):
         return float(measure.action_potential(Vm, fraction)[name])
 
-    def whole_frames(Vm, rest):
+    def frames(Vm, rest):
         above = Vm.time[Vm.values > float(Vm.max()) - 0.9 * (float(Vm.max()) - rest)]
         return float(above[-1] - above[0])
 
@@ -52,14 +52,10 @@ def apd90(duration):
         "That is where half has repolarised: APD90 waits for nine tenths.": lambda Vm: part(Vm, fraction=0.5),
         "The level is a tenth of the way up: APD90 ends where a tenth is left, and that is counted from rest.":
             lambda Vm: part(Vm, fraction=0.1),
-        "Nine tenths of what? The level lies between rest and peak; zero has no meaning here.":
-            lambda Vm: whole_frames(Vm, rest=0.0),
-        "That is the time at which the beat ends. A duration begins at the crossing on the way up.":
-            lambda Vm: part(Vm, "repolarisation"),
-        "You count frames. They are not always a millisecond apart: use the time coordinate.":
-            lambda Vm: part(Vm) / float(Vm.time[1] - Vm.time[0]),
-        "Your crossings sit on frames: interpolate between the frame before and the frame after.":
-            lambda Vm: whole_frames(Vm, rest=float(Vm.min())),
+        "Nine tenths of what? The level lies between rest and peak; zero has no meaning.": lambda Vm: frames(Vm, 0.0),
+        "That is when the beat ends. A duration begins at the crossing upwards.": lambda Vm: part(Vm, "repolarisation"),
+        "Frames are not always a millisecond apart: use the time coordinate.": lambda Vm: part(Vm) / float(Vm.time[1]),
+        "Your crossings sit on frames: interpolate between the two around.": lambda Vm: frames(Vm, float(Vm.min())),
     }, tolerance=2e-3)  # fmt: skip
 
 
@@ -116,8 +112,7 @@ def scaling(scaled):
 
     return answers.function(scaled, lambda a, b: dataset.Scaling.fit(a).apply(b), [(part(-1, 1, 60), part(2, 2, 40))], {
         "Those are the statistics of the test part itself: a forecaster does not know them.": lambda a, b: by(b, b),
-        "The statistics come from both parts together: the test part must stay unseen.":
-            lambda a, b: by(xr.concat([a, b], "time"), b),
+        "The numbers are of both parts: the test part must stay unseen.": lambda a, b: by(xr.concat([a, b], "time"), b),
         "One pair of numbers for each node. One for each variable is asked for.": lambda a, b: by(a, b, "time"),
         "Not divided by the standard deviation of the training part.": lambda a, b: b - a.mean(),
         "Divided by the variance: take its root.": lambda a, b: (b - a.mean()) / a.var(),
@@ -148,8 +143,7 @@ def lstm_weights(count):
         "The dense layer has a bias, too.": lambda n, H: right(n, H) - n,
         "PyTorch gives each map of a layer two bias vectors.": lambda n, H: right(n, H) - 8 * H,
         "The biases are missing.": lambda n, H: right(n, H) - 16 * H - n,
-        "The second layer reads the hidden state of the first, not the frame.":
-            lambda n, H: right(n, H) + 4 * H * (n - H),
+        "The second layer reads the first's hidden state, not the frame.": lambda n, H: right(n, H) + 4 * H * (n - H),
         "There are two layers.": lambda n, H: right(n, H) - 8 * H * H - 8 * H,
     }, tolerance=1e-9)  # fmt: skip
 
@@ -169,14 +163,11 @@ def free_run(run):
     right = forecast.free_run
     cases = [(step, np.array([1.0, -2.0]), None, 5), (step, np.array([0.5, 0.1]), np.array([1.0, 3.0]), 4)]
     return answers.function(run, right, cases, {
-        "One frame late: the given frame is not part of the simulation.":
-            lambda step, x, h, steps: [x, *right(step, x, h, steps - 1)],
-        "The given frame is not part of the simulation: one frame too many.":
-            lambda step, x, h, steps: [x, *right(step, x, h, steps)],
+        "One frame late: the given frame is no part of the simulation.": lambda f, x, h, n: [x, *right(f, x, h, n - 1)],
+        "One frame too many: the given one is no part of the simulation.": lambda f, x, h, n: [x, *right(f, x, h, n)],
         "The network always reads the first frame: what it predicts must become its next input.":
-            lambda step, x_0, h, steps: right(lambda x, h: step(x_0, h), x_0, h, steps),
-        "The memory never changes: hand the new h to the next step.":
-            lambda step, x, h_0, steps: right(lambda x, h: step(x, h_0), x, h_0, steps),
+            lambda f, x_0, h, n: right(lambda x, h: f(x_0, h), x_0, h, n),
+        "The memory never changes: hand on the new h.": lambda f, x, h_0, n: right(lambda x, h: f(x, h_0), x, h_0, n),
     })  # fmt: skip
 
 
@@ -186,21 +177,20 @@ def euler(solve):
     def swing(t, z):
         return np.array([z[1], -z[0] + np.cos(t)])
 
-    def right(f, z_0, times, change=lambda f, a, b, z: (b - a) * f(a, z)):
+    def right(f, z_0, times, rise=lambda f, a, b, z: (b - a) * f(a, z)):
         z = [z_0]
         for a, b in zip(times[:-1], times[1:], strict=True):
-            z.append(z[-1] + change(f, a, b, z[-1]))
+            z.append(z[-1] + rise(f, a, b, z[-1]))
         return np.stack(z)
 
     times = np.array([0.0, 0.1, 0.3, 0.35, 0.8])
     cases = [(swing, np.array([1.0, 0.5]), times), (swing, np.array([0.0, -1.0]), times + 1.0)]
     return answers.function(solve, right, cases, {
         "The initial value is the first of the states.": lambda *given: right(*given)[1:],
-        "The steps are not all of one length: take each from the times.":
-            partial(right, change=lambda f, a, b, z: 0.1 * f(a, z)),
+        "The steps differ in length: take each from the times.": partial(right, rise=lambda f, a, b, z: 0.1 * f(a, z)),
         "f is asked at the end of the step: explicit Euler asks at its beginning.":
-            partial(right, change=lambda f, a, b, z: (b - a) * f(b, z)),
-        "The slope is added without the length of the step.": partial(right, change=lambda f, a, b, z: f(a, z)),
+            partial(right, rise=lambda f, a, b, z: (b - a) * f(b, z)),
+        "The slope is added without the length of the step.": partial(right, rise=lambda f, a, b, z: f(a, z)),
     }, tolerance=1e-6)  # fmt: skip
 
 
@@ -215,15 +205,11 @@ def z_mse(error):
         return float(summary(((f - t) ** 2 / std**2).mean(within)))
 
     return answers.function(error, right, [(given, truth, 3.0), (2 * given, 2 * truth, 11.0)], {
-        "That is the mean over the starts: one bad start decides it. The median is asked for.":
-            partial(right, summary=np.mean),
-        "The median is taken over all numbers. First the mean within each start, then the median of the starts.":
-            partial(right, within=()),
+        "The mean over the starts: one bad start decides it. The median is asked for.": partial(right, summary=np.mean),
+        "The median of all numbers. First the mean within each start, then their median.": partial(right, within=()),
         "In squared physical units: divide by the variance of the training part.": lambda f, t, std: right(f, t, 1.0),
-        "Divided by the standard deviation, but a squared error needs its square.":
-            lambda f, t, std: right(f, t, std**0.5),
-        "Divided by the spread of the truth, which is test data: use the training part's, which you are given.":
-            lambda f, t, std: right(f, t, float(t.std())),
+        "Divided by the standard deviation; a squared error needs its square.": lambda f, t, std: right(f, t, std**0.5),
+        "The truth's spread is test data: use the training part's, as given.": lambda f, t, std: right(f, t, t.std()),
         "That is a root: the mean squared error is asked for.": lambda *given: right(*given) ** 0.5,
         "Errors of opposite sign cancel in this: square before you take the mean.":
             lambda f, t, std: right(f.mean(dims[1:]), t.mean(dims[1:]), std, within=()),
@@ -234,12 +220,10 @@ def verdict(judge):
     """Check ``judge(truth, forecast)``, faults or ``["usable"]``; each is Vm [mV] and Cai [mM] of (time, nodes)."""
     truth = _film()
     forecasts = {
-        "": truth,
-        "20 ms late": _film(late=20.0),
-        "an action potential a fifth too short": _film(lasts=0.8),
+        "": truth, "20 ms late": _film(late=20.0), "an action potential a fifth too short": _film(lasts=0.8),
         "a beat missing in half of the nodes": _film(silent=8),
         "a plateau and a rest that are 20 mV too high": (truth[0] + 20.0, truth[1]),
-    }
+    }  # fmt: skip
     try:
         said = {name: tuple(judge(truth, forecast)) for name, forecast in forecasts.items()}
     except Exception as error:
@@ -274,8 +258,7 @@ def modes(count):
         "The mean square belongs to the squares of the singular values.": partial(right, power=1),
         "One too few: the position of the first sum that suffices, counted from one.": lambda p, s: right(p, s) - 1,
         "One too many: stop at the first sum that suffices.": lambda p, s: right(p, s) + 1,
-        "The mean picture is taken away. The share is that of the whole mean square here.":
-            lambda p, s: right(p - p.mean(0), s),
+        "The mean picture is taken away; the share is of the whole mean square.": lambda p, s: right(p - p.mean(0), s),
     }, tolerance=1e-9)  # fmt: skip
 
 
@@ -287,8 +270,7 @@ def nvar_features(count):
         "x times y and y times x are one product.": lambda d, n: 1 + d * n + (d * n) ** 2,
         "The squares are products, too.": lambda d, n: 1 + d * n + d * n * (d * n - 1) // 2,
         "All frames that are seen enter, not one.": lambda d, n: 1 + d + d * (d + 1) // 2,
-        "The products alone: the entries themselves and the constant are features as well.":
-            lambda d, n: d * n * (d * n + 1) // 2,
+        "The products alone: the entries and the constant are features as well.": lambda d, n: d * n * (d * n + 1) // 2,
     }, tolerance=1e-9)  # fmt: skip
 
 
@@ -324,13 +306,12 @@ def surrogate(model):
         short = model.rollout(history, 20, stimulus=stimulus)
     except Exception as error:
         return answers.say(f"Your model stops with {type(error).__name__}: {error}")
-    hint = None
-    if not all(np.isfinite(run[v]).all() for v in run.data_vars):
-        hint = "The forecast holds NaN or infinite numbers."
-    elif not run.equals(again):
-        hint = "Two forecasts from the same history differ: draw random numbers from a seed."
-    elif not answers.close([other.isel(lead_time=slice(29))], [run.isel(lead_time=slice(29))], 1e-5):
-        hint = "A stimulus acts before it comes: frame k may depend on the stimulus up to then, and no further."
-    elif not answers.close([short], [run.isel(lead_time=slice(20))], 1e-5):
-        hint = "A longer forecast begins otherwise than a shorter one: it must not know how long it will be."
-    return answers.say(hint)
+    kept = {
+        "The forecast holds NaN or infinite numbers.": all(np.isfinite(run[v]).all() for v in run.data_vars),
+        "Two forecasts from the same history differ: draw random numbers from a seed.": run.equals(again),
+        "A stimulus acts before it comes: frame k may depend on the stimulus up to then, and no further.":
+            answers.close([other.isel(lead_time=slice(29))], [run.isel(lead_time=slice(29))], 1e-5),
+        "A longer forecast begins otherwise than a shorter one: it must not know how long it will be.":
+            answers.close([short], [run.isel(lead_time=slice(20))], 1e-5),
+    }  # fmt: skip
+    return answers.say(next((hint for hint, is_kept in kept.items() if not is_kept), None))

@@ -78,10 +78,9 @@ def close(answers, truths, tolerance):
         pairs = [(plain(a).astype(float), plain(t).astype(float)) for a, t in zip(answers, truths, strict=True)]
     except (TypeError, ValueError):
         return False
-    return all(
-        a.shape == t.shape and np.allclose(a, t, rtol=0, atol=tolerance * np.abs(t).max(initial=0.0), equal_nan=True)
-        for a, t in pairs
-    )
+    if any(a.shape != t.shape for a, t in pairs):
+        return False
+    return all(np.allclose(a, t, 0, tolerance * np.abs(t).max(initial=0.0), equal_nan=True) for a, t in pairs)
 
 
 def _hint_for_one(value, expected, mistakes, tolerance):
@@ -99,12 +98,11 @@ def _hint(answers, truths, mistakes, tolerance):
             return text
     if form:
         return form
-    truths = [plain(truth).astype(float) for truth in truths]
+    pairs = [(plain(a).astype(float), plain(t).astype(float)) for a, t in zip(answers, truths, strict=True)]
     with np.errstate(all="ignore"):
         for text, slip in SLIPS.items():
-            if close(answers, [slip(truth) for truth in truths], tolerance):
+            if close(answers, [slip(truth) for _, truth in pairs], tolerance):
                 return text
-    pairs = [(plain(answer).astype(float), truth) for answer, truth in zip(answers, truths, strict=True)]
     long = [(a, t) for a, t in pairs if a.ndim and len(a) > 2]
     if any(close([a[1:]], [t[:-1]], tolerance) or close([a[:-1]], [t[1:]], tolerance) for a, t in long):
         return "The values are right, and one frame early or late: where does counting begin?"
@@ -137,7 +135,7 @@ def _form(answer, truth):
         if value.ndim != right.ndim or value.shape[1:] != right.shape[1:]:
             return f"The shape is {value.shape}, and that is not the shape asked for."
         more = len(value) - len(right)
-        how = ("One too " if abs(more) == 1 else "Too ") + ("many" if more > 0 else "few")
+        how = f"{'One too' if abs(more) == 1 else 'Too'} {'many' if more > 0 else 'few'}"
         return f"{how} along the first axis: where does counting begin?"
     if np.isnan(value).any() and not np.isnan(right.astype(float)).any():
         return "There are NaN in it: what is divided by zero, or not found?"

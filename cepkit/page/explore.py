@@ -1,7 +1,7 @@
-"""Controls for JupyterLab.  A cell and its restitution are simulated again at every move of a slider, and the picture
-follows in under 100 ms; a wave, forecasts and the scorecard travel to the browser once and move there.
+"""Controls for JupyterLab; all are native controls, so the Tab and arrow keys reach and move them.
 
-All are native controls, so the Tab and arrow keys reach and move them.
+A cell and its restitution are simulated again at every move of a slider, and the picture follows in under 100 ms; a
+wave, forecasts and the scorecard travel to the browser once and move there.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from itertools import cycle as endless
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from cepkit import bench, fields, figures, measure, pacing, region
@@ -24,17 +23,11 @@ KINDS = {"epicardial": "epi", "endocardial": "endo", "M cell": "m"}
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of kinds of cells, and of curves
 #: What the scorecard can show: label, metric and variable.
 SHOWN = {f"z-MSE of {name}": ("z_mse", name) for name in fields.VARIABLES} | {
-    "activation error [ms]": ("activation_error", ""),
-    "APD90 error [ms]": ("apd90_error", ""),
-    "conduction velocity error [%]": ("cv_error", ""),
-    "missed activations [%]": ("missed", ""),
-    "extra activations [%]": ("spurious", ""),
-    "phase drift [ms a beat]": ("phase_drift", ""),
-}
+    "activation error [ms]": ("activation_error", ""), "APD90 error [ms]": ("apd90_error", ""),
+    "conduction velocity error [%]": ("cv_error", ""), "missed activations [%]": ("missed", ""),
+    "extra activations [%]": ("spurious", ""), "phase drift [ms a beat]": ("phase_drift", ""),
+}  # fmt: skip
 MEDIAN = "median of all tests"
-
-
-# ---- controls that compute: every move asks Python ----------------------------------------------
 
 
 def _wired(controls, update, caption):
@@ -62,27 +55,23 @@ def _curve(x, y, **look):
 
 def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
     """A live cell: sliders for six conductances; every move simulates the cell again."""
-    tissue = Tissue((1, 1))
+    tissue, normal, duration = Tissue((1, 1)), Conductances(), beats * cycle_length
     protocol = pacing.periodic(cycle_length, beats, region.everywhere(tissue))
-    normal = Conductances()
 
     def run(**percent):
         changes = {name: getattr(normal, name) * value / 100 for name, value in percent.items()}
-        return simulate(
-            tissue, protocol, beats * cycle_length, dt="adaptive", parameters=changes, progress=False, threads=1
-        ).isel(y=0, x=0)
+        settings = {"dt": "adaptive", "parameters": changes, "progress": False, "threads": 1}
+        return simulate(tissue, protocol, duration, **settings).isel(y=0, x=0)
 
     before = run()
 
     def panel(now, name, low, high):
         old, new = before[name], now[name]
+        grey, own = {"color": "#bbbbbb", "label": "nothing changed"}, {"color": fields.TABLE[name].colour}
         return {
             "title": f"{symbol_of(new)} [{figures.unit_of(new)}]", "xLabel": "time [ms]",
-            "x": [0.0, beats * cycle_length], "y": [low, high],
-            "curves": [
-                _curve(old.time, figures.drawn(old), color="#bbbbbb", label="nothing changed"),
-                _curve(new.time, figures.drawn(new), color=fields.TABLE[name].colour),
-            ],
+            "x": [0.0, duration], "y": [low, high],
+            "curves": [_curve(f.time, figures.drawn(f), **look) for f, look in ((old, grey), (new, own))],
         }  # fmt: skip
 
     def update(**percent):
@@ -90,10 +79,11 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
         panels = [panel(now, "Vm", -100, 65), panel(now, "Cai", 0, 2.5)]
         last = measure.beat(now, beats, cycle_length)
         ap = measure.action_potential(last.Vm)
-        rest, peak, calcium = float(ap.rest), float(ap.peak), f"peak calcium {1e3 * float(last.Cai.max()):.2f} µM"
-        if peak < 0 or np.isnan(ap.APD):
+        rest, peak, APD = float(ap.rest), float(ap.peak), float(ap.APD)
+        calcium = f"peak calcium {1e3 * float(last.Cai.max()):.2f} µM"
+        if peak < 0 or np.isnan(APD):
             return f"no action potential that ends before the next; rest {rest:.1f} mV, {calcium}", panels
-        return f"APD90 {float(ap.APD):.0f} ms, rest {rest:.1f} mV, peak {peak:.1f} mV, {calcium}", panels
+        return f"APD90 {APD:.0f} ms, rest {rest:.1f} mV, peak {peak:.1f} mV, {calcium}", panels
 
     controls = {name: w.IntSlider(100, 0, 200, 5, description=f"{name} [%]") for name in CHANNELS}
     return _wired(controls, update, "Membrane potential and cytosolic calcium; grey: nothing changed.")
@@ -109,41 +99,33 @@ def explore_restitution(curves=None, beats=5):
     for name, curve in curves.items():
         if not {"APD", "DI"} <= set(getattr(curve, "data_vars", ())):
             raise ValueError(f"curves[{name!r}] holds no APD and DI; hand over what cep.measure.restitution returns")
-    cycles = list(range(300, 1001, 50))
-    trained = _trains(cycles, beats)
-    cell = Tissue((1, 1))
-    each = region.everywhere(cell)
+    cycles, cell, seen = list(range(300, 1001, 50)), Tissue((1, 1)), []
+    trained, each = _trains(cycles, beats), region.everywhere(cell)
     behind = [
         _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
         for colour, (name, curve) in zip(endless(COLOURS), curves.items())
     ]
-    seen = []
 
     def update(kind, s1, s2):
         number = list(KINDS.values()).index(kind)
-        start = trained.isel(y=[number], x=[cycles.index(s1)])
+        state = {v: values.values for v, values in trained.isel(y=[number], x=[cycles.index(s1)]).items()}
         protocol = Protocol(Stimulus(t, each) for t in (0.0, float(s2)))
-        Vm = simulate(
-            cell, protocol, s2 + 500.0, dt="adaptive", initial={v: state.values for v, state in start.items()},
-            cell_type=kind, progress=False, threads=1,
-        ).Vm.isel(y=0, x=0)  # fmt: skip
+        settings = {"dt": "adaptive", "initial": state, "cell_type": kind, "progress": False, "threads": 1}
+        Vm = simulate(cell, protocol, s2 + 500.0, **settings).Vm.isel(y=0, x=0)
         before, rest, APD = _premature(Vm, s2)
         placed = bool(np.isfinite([rest, APD]).all())
         if placed:
             seen.append([rest, APD, COLOURS[number]])
-        potential = _curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)
         panels = [
             {"title": "Vm [mV]", "xLabel": "time after the last S1 [ms]", "x": [0, 1500], "y": [-100, 60],
-             "curves": [potential], "at": s2, "atName": "S2"},
+             "curves": [_curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)], "at": s2, "atName": "S2"},
             {"title": "APD90 [ms]", "xLabel": "diastolic interval [ms]", "x": [0, 800], "y": [100, 420],
              "curves": behind, "points": list(seen), "ring": placed},
         ]  # fmt: skip
         if np.isnan(APD):
             return "no new action potential: S2 finds the cell busy with the one before", panels
-        return (
-            f"S2 comes {rest:.0f} ms after the end of the last action potential: APD90 {APD:.0f} ms, "
-            f"of S1 {before:.0f} ms"
-        ), panels
+        line = f"S2 comes {rest:.0f} ms after the end of the last action potential: APD90 {APD:.0f} ms"
+        return f"{line}, of S1 {before:.0f} ms", panels
 
     controls = {
         "kind": w.Dropdown(options=KINDS, description="type of cell"),
@@ -159,9 +141,7 @@ def _trains(cycles, beats):
     if beats < 1:
         raise ValueError(f"beats={beats!r} must be at least 1")
     grid = Tissue((len(KINDS), len(cycles)), diffusivity=0.0)
-    each = region.everywhere(grid)
-    end = float(beats * max(cycles))
-    protocol = Protocol()
+    each, end, protocol = region.everywhere(grid), float(beats * max(cycles)), Protocol()
     for x, cycle in zip(grid.coords["x"].values, cycles, strict=True):
         protocol += pacing.periodic(float(cycle), beats, each & (each.x == x), start=end - beats * cycle)
     kinds = np.repeat(list(KINDS.values()), len(cycles)).reshape(grid.shape)
@@ -176,9 +156,6 @@ def _premature(Vm, s2, fraction=0.9):
     up, down = (float(measure.activation_time(sign * after, sign * level)) for sign in (1, -1))
     answered = float(after.max()) > 0 and down > up
     return float(first.APD), s2 - float(first.repolarisation), down - up if answered else np.nan
-
-
-# ---- controls that move what is there: the browser draws ----------------------------------------
 
 
 def _axes_of(value, name, wanted):
@@ -202,8 +179,7 @@ def _sheets(named, label, x, probe, **more):
 def explore_wave(field, x="time", probe=None):
     """A wave through time: the frame that the slider names, and the time course at an electrode that can be moved.
 
-    ``field`` is one variable of a trajectory, dims (``x``, y, x); ``probe`` is the row and column of the electrode at
-    the start, by default the middle.
+    ``field`` is one variable, dims (``x``, y, x); ``probe`` is the electrode's first node (row, column), or the middle.
     """
     return _sheets({"": _axes_of(field, "field", (x, "y", "x"))}, f"{field.name} of the sheet", x, probe)
 
@@ -211,8 +187,7 @@ def explore_wave(field, x="time", probe=None):
 def explore_forecast(truth, forecasts, probe=None):
     """Forecasts beside the truth by lead time: both sheets and their difference, an electrode, and the error's course.
 
-    ``truth``, and each of the ``forecasts`` by name of the model, is one variable, dims (start, lead_time, y, x);
-    ``probe`` as in :func:`explore_wave`.
+    ``truth``, and each of the ``forecasts`` by name of the model, is one variable, dims (start, lead_time, y, x).
     """
     dims = ("start", "lead_time", "y", "x")
     if not isinstance(forecasts, Mapping) or not len(forecasts):
@@ -221,15 +196,11 @@ def explore_forecast(truth, forecasts, probe=None):
     named = {name: _axes_of(field, f"forecasts[{name!r}]", dims) for name, field in forecasts.items()}
     for name, field in named.items():
         if field.shape != truth.shape:
-            raise ValueError(
-                f"forecasts[{name!r}] has the shape {field.shape}, truth {truth.shape}; cut both to the same starts, "
-                f"lead times and grid"
-            )
+            shapes = f"forecasts[{name!r}] has the shape {field.shape}, truth {truth.shape}"
+            raise ValueError(f"{shapes}; cut both to the same starts, lead times and grid")
     starts = [f"{k + 1}: {s:g} ms" for k, s in enumerate(truth.start.values)]
-    errors = colours(figures.MAPS["error"])
-    label = f"Forecasts of {truth.name} beside the truth"
-    more = {"starts": starts, "compare": True, "differences": errors}
-    return _sheets({"truth": truth} | named, label, "lead_time", probe, **more)
+    more = {"starts": starts, "compare": True, "differences": colours(figures.MAPS["error"])}
+    return _sheets({"truth": truth} | named, f"Forecasts of {truth.name} beside the truth", "lead_time", probe, **more)
 
 
 def explore_scorecard(table=None):
@@ -238,11 +209,8 @@ def explore_scorecard(table=None):
     ``table`` is what :func:`cepkit.bench.kept_scorecard` gives; by default that of the track ``paced``.
     """
     table = bench.kept_scorecard() if table is None else table
-    missing = [name for name in bench.COLUMNS if name not in getattr(table, "columns", ())]
-    if missing:
-        raise ValueError(
-            f"table lacks the columns {', '.join(missing)}; hand over what cep.bench.kept_scorecard returns"
-        )
+    if missing := ", ".join(name for name in bench.COLUMNS if name not in getattr(table, "columns", ())):
+        raise ValueError(f"table lacks the columns {missing}; hand over what cep.bench.kept_scorecard returns")
     tests = [name for name in dict.fromkeys(table.test) if name not in ("cost", "all")]
     table = table[table.test.isin(tests)].assign(variable=table.variable.fillna(""))
     parts = {label: table[(table.metric == m) & (table.variable == v)] for label, (m, v) in SHOWN.items()}
@@ -264,5 +232,4 @@ def _numbers(part, test, models):
         rows = part.groupby("model")[["value"]].median().assign(low=np.nan, high=np.nan)
     else:
         rows = part[part.test == test].set_index("model")[["value", "low", "high"]]
-    rows = rows.reindex(models).astype(object)
-    return rows.where(pd.notna(rows), None).values.tolist()
+    return rows.reindex(models).astype(object).replace({np.nan: None}).values.tolist()

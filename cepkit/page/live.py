@@ -1,11 +1,9 @@
-"""The live sheet: solver and surrogate, run by the page itself.
+"""The live sheet: solver and surrogate, run by the page itself in a Web Worker of plain JavaScript.
 
-The page brings its own computer along: a Web Worker in plain JavaScript that advances a sheet of TP06 tissue and,
-beside it, the network of :mod:`cepkit.bench.methods.paced`.  No kernel, no network, not even a server: it works from a
-file on a disk.  Constants come from :mod:`cepkit.cell` and weights from ``data/models/paced``; the equations are
-written a second time, and ``tests/book/test_live.py`` holds them to the first.
-
-``tp06.js`` is the solver, ``paced.js`` the surrogate, ``worker.js`` runs both, ``view.js`` draws and listens.
+No kernel, no network, not even a server: it works from a file on a disk.  Constants come from :mod:`cepkit.cell` and
+weights from ``data/models/paced``; the equations are written a second time, and ``tests/book/test_live.py`` holds them
+to the first.  ``tp06.js`` is the solver, ``paced.js`` the network of :mod:`cepkit.bench.methods.paced`, ``worker.js``
+runs both, ``view.js`` draws and listens.
 """
 
 import html as markup
@@ -21,35 +19,25 @@ from cepkit import cell, events, fields, figures, kernel, surrogates
 from cepkit.bench.methods import event_sheet
 from cepkit.page import CHANNELS, colours, encoded, source
 
-#: The sheet of the book: what a live sheet of any size shares with it.
-SPACING, DIFFUSIVITY = fields.SHEET["spacing"], fields.SHEET["diffusivity"]
 #: Where the rendered book keeps the script, seen from one of its pages.
 SCRIPT = "../_static/cepkit-live.js"
 ALLOWED = {"rows": (24, 64, 128), "cycle_length": (0, 300, 350, 400, 500, 650, 1000)}  # nodes a side, ms
-
-
-# ---- what travels into the page -----------------------------------------------------------------
 
 
 def model():
     """The cell and the tissue as plain data, so that no constant is typed twice."""
     conductances, constants = cell.parameters()
     return {
-        "constants": constants._asdict(),
-        "conductances": conductances._asdict(),
-        "initial": cell.INITIAL_STATE,
-        "gateNames": cell.VOLTAGE_GATES,
-        "concNames": cell.CONCENTRATIONS,
+        "constants": constants._asdict(), "conductances": conductances._asdict(), "initial": cell.INITIAL_STATE,
+        "gateNames": cell.VOLTAGE_GATES, "concNames": cell.CONCENTRATIONS,
         "voltage": {"low": kernel.V_LOW, "high": kernel.V_HIGH, "step": kernel.V_STEP},
         "drive": {"low": kernel.DRIVE_LOW, "high": kernel.DRIVE_HIGH, "step": kernel.DRIVE_STEP},
-        "spacing": SPACING,
-        "diffusivity": DIFFUSIVITY,
-        "stimulus": {"amplitude": fields.AMPLITUDE, "duration": fields.DURATION},
-        "activationLevel": fields.THRESHOLD,
-    }
+        "spacing": fields.SHEET["spacing"], "diffusivity": fields.SHEET["diffusivity"],
+        "stimulus": {"amplitude": fields.AMPLITUDE, "duration": fields.DURATION}, "activationLevel": fields.THRESHOLD,
+    }  # fmt: skip
 
 
-def pack(array):
+def _pack(array):
     """An array as JSON: its shape, and its numbers in single precision as base64."""
     return {"shape": list(np.shape(array)), "data": encoded(np.asarray(array, "<f4"))}
 
@@ -57,32 +45,19 @@ def pack(array):
 def export_weights(surrogate):
     """All that a :class:`cepkit.bench.methods.paced.Paced` knows, for JavaScript.
 
-    ``networks``: for each of the four its layers as packed ``weight`` (inputs, outputs) and ``bias``; ``centre``
-    (knots, 4), the mean response; ``units``: mean, standard deviation, lowest and highest of each feature, in double
-    precision; ``scaling`` of the four variables; ``knots`` [ms] and the numbers that
-    :mod:`cepkit.bench.methods.event_sheet` runs by.
+    Weights are (inputs, outputs), ``centre`` (knots, 4) is the mean response, ``units`` hold mean, standard deviation,
+    lowest and highest of each feature, and ``knots`` are in ms.
     """
-    scaling = surrogate.scaling
+    networks, scaling = surrogate.plain, surrogate.scaling
     return {
-        "networks": {
-            name: [{"weight": pack(weight), "bias": pack(bias)} for weight, bias in layers]
-            for name, layers in surrogate.plain.items()
-        },
-        "centre": pack(surrogate.centre_plain),
+        "networks": {n: [{"weight": _pack(w), "bias": _pack(b)} for w, b in layers] for n, layers in networks.items()},
+        "centre": _pack(surrogate.centre_plain),
         "units": {name: [np.asarray(values).tolist() for values in unit] for name, unit in surrogate.units.items()},
-        "scaling": {
-            "mean": [float(scaling.mean[v]) for v in event_sheet.VARIABLES],
-            "std": [float(scaling.std[v]) for v in event_sheet.VARIABLES],
-        },
-        "shape": list(surrogate.shape),
-        "interval": surrogate.interval,
-        "knots": event_sheet.KNOTS.tolist(),
+        "scaling": {k: [float(getattr(scaling, k)[v]) for v in event_sheet.VARIABLES] for k in ("mean", "std")},
+        "shape": list(surrogate.shape), "interval": surrogate.interval, "knots": event_sheet.KNOTS.tolist(),
         **{name.lower(): getattr(event_sheet, name) for name in ("RENEWAL", "LONGEST", "WAVE", "RECENT", "MINUTES")},
-        "usual": surrogate.usual,
-        "forgotten": event_sheet.FORGOTTEN.tolist(),
-        "up": events.UP,
-        "reset": events.RESET,
-    }
+        "usual": surrogate.usual, "forgotten": event_sheet.FORGOTTEN.tolist(), "up": events.UP, "reset": events.RESET,
+    }  # fmt: skip
 
 
 @cache
@@ -92,8 +67,8 @@ def script():
         {"symbol": name, "unit": v.drawn_units, "factor": v.factor, "map": colours(figures.MAPS[name])}
         for name, v in fields.TABLE.items()
     ]
-    paced = figures.look("paced")["color"]
-    look = {"variables": variables, "surrogate": paced, "channels": CHANNELS, "css": source("live.css")}
+    colour = figures.look("paced")["color"]
+    look = {"variables": variables, "surrogate": colour, "channels": CHANNELS, "css": source("live.css")}
     data = {"model": model(), "network": export_weights(surrogates.load("paced")), "look": look}
     worker = "\n".join(source(part) for part in ("tp06.js", "paced.js", "worker.js"))
     # Inside <script> the text must not end it.
@@ -101,17 +76,14 @@ def script():
     return f"(() => {{\nconst WORKER = {texts[0]};\nconst DATA = {texts[1]};\n{source('view.js')}}})();\n"
 
 
-# ---- doors --------------------------------------------------------------------------------------
-
-
 def _options(rows, cycle_length, factors):
     for name, value in {"rows": rows, "cycle_length": cycle_length}.items():
         if value not in ALLOWED[name]:
             raise ValueError(f"{name}={value!r} must be one of {', '.join(map(str, ALLOWED[name]))}")
-    unknown = set(factors or {}) - set(CHANNELS)
-    if unknown:
+    factors = dict(factors or {})
+    if unknown := set(factors) - set(CHANNELS):
         raise ValueError(f"factors: {', '.join(sorted(unknown))} has no slider; choose from {', '.join(CHANNELS)}")
-    return {"rows": rows, "cycle": cycle_length, "factors": dict(factors or {})}
+    return {"rows": rows, "cycle": cycle_length, "factors": factors}
 
 
 def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
@@ -121,10 +93,10 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     is that of the pacemaker in the far corner [ms] (0 for none), ``factors`` are conductances as multiples of normal,
     for example ``{"gKr": 0.5}``.  ``source`` is the address of the script; None puts the script itself into the page.
     """
-    options = _options(rows, cycle_length, factors) | {"paused": bool(paused)}
+    options = json.dumps(_options(rows, cycle_length, factors) | {"paused": bool(paused)})
     code = f"<script>{script()}</script>" if source is None else f'<script src="{markup.escape(source)}"></script>'
     return HTML(
-        f'<div class="cep-live" data-options="{markup.escape(json.dumps(options))}">'
+        f'<div class="cep-live" data-options="{markup.escape(options)}">'
         "<p>Here a sheet of tissue runs, in the rendered book and with JavaScript. In JupyterLab use "
         f"<code>cep.live.LiveSheet()</code>.</p></div>{code}"
     )
@@ -132,25 +104,20 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
 
 def page(title="The live sheet", **options):
     """A whole page with nothing but the live sheet, all in one file; ``options`` are those of :func:`html`."""
-    body = html(**{"source": None} | options).data
+    title = markup.escape(title)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{markup.escape(title)}</title><style>:root {{ color-scheme: light dark; font-family: sans-serif }}"
-        f"</style><h1>{markup.escape(title)}</h1>{body}</html>\n"
+        f"<title>{title}</title><style>:root {{ color-scheme: light dark; font-family: sans-serif }}</style>"
+        f"<h1>{title}</h1>{html(**{'source': None} | options).data}</html>\n"
     )
 
 
 class LiveSheet(anywidget.AnyWidget):
     """A live sheet in a notebook; ``rows``, ``cycle_length`` and ``factors`` are those of :func:`html`.
 
-    ``factors`` may be set while it runs.  ``readout`` is what the sheet shows, four times a second: ``t`` [ms],
-    ``error`` (z-MSE of the four variables), ``rms`` [mV], ``clocks`` (ms of computing for a millisecond of tissue:
-    solver, network), ``frames`` a second.
-
-    Examples
-    --------
-    >>> sheet = cep.live.LiveSheet(rows=24, cycle_length=400)
-    >>> sheet.factors = {"gKr": 0.5}
+    ``factors`` may be set while it runs: ``sheet.factors = {"gKr": 0.5}``.  ``readout`` is what the sheet shows, four
+    times a second: ``t`` [ms], ``error`` (z-MSE of the four variables), ``rms`` [mV], ``clocks`` (ms of computing for a
+    millisecond of tissue: solver, network), ``frames`` a second.
     """
 
     options = traitlets.Dict().tag(sync=True)

@@ -1,6 +1,6 @@
 """Controls that need no kernel: in a page as HTML that carries its data, in JupyterLab as a widget of the same script.
 
-No server, no network.  They are native controls, so they work with the keyboard and with screen readers.
+They are native controls, so they work with the keyboard and with screen readers.
 """
 
 import html
@@ -15,6 +15,8 @@ from cepkit import figures
 from cepkit.page import colours, encoded, source
 
 SYMBOLS = {"Vm": "Vm", "Cai": "Ca i", "CaSR": "Ca SR", "CaSS": "Ca SS"}
+#: Style and script of a sortable table, open at the end.
+SORTING = f"<style>\n{source('tables.css')}</style><script>\n{source('tables.js')}"
 
 
 class Control(anywidget.AnyWidget):
@@ -28,7 +30,7 @@ class Control(anywidget.AnyWidget):
 
 
 def _html(kind, payload):
-    """The same control in a page."""
+    """A :class:`Control` in a page."""
     text = html.escape(json.dumps(payload, separators=(",", ":")), quote=True)
     return HTML(
         f'<div class="cep-widget" data-kind="{kind}" data-payload="{text}">'
@@ -45,7 +47,7 @@ def _short(numbers):
 def _packed(values, kind):
     """Values scaled to all of an unsigned integer type, ``u1`` or ``u2``, with the range they stand for."""
     values = np.asarray(values, float)
-    if not np.all(np.isfinite(values)):
+    if not np.isfinite(values).all():
         raise ValueError("field holds a value that is not finite; a widget can draw finite values only")
     low, high = values.min(), values.max()
     steps = (values - low) / ((high - low) or 1.0) * np.iinfo(kind).max
@@ -78,8 +80,8 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
     """A slider through time over one or more fields, with an electrode that can be moved, for a page.
 
     ``fields`` is a DataArray, or several by name, dims (``x``, y, x), of one variable on one grid; names of models get
-    their colour and label.  A page carries 1 byte a node and frame: thin out long trajectories first.  ``probe`` is the
-    node (row, column) at which the electrode starts; ``label`` is what a screen reader calls the control.
+    their colour.  A page carries 1 byte a node and frame: thin out long trajectories first.  The electrode starts at
+    the node ``probe`` (row, column).  A screen reader says ``label``.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     stack = [field.transpose(x, "y", "x") for field in named.values()]
@@ -91,16 +93,14 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
 def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
     """Choose a case and a level and see the curves change; the first level stays as a grey reference.
 
-    Each variable of the Dataset ``curves``, dims (choice, level, ``x``), gets a panel; ``readout``, dims (choice,
-    level), holds the line of numbers below them.
+    Each variable of ``curves``, dims (choice, level, ``x``), gets a panel; ``readout``, dims (choice, level), holds
+    the line of numbers below them.
     """
     curves = curves.transpose("choice", "level", x)
     panels = [
-        {"symbol": symbol_of(field), "unit": figures.unit_of(field), "color": "#0072B2"}
-        | figures.look(name)
-        | _packed(figures.drawn(field), "u2")
-        for name, field in curves.data_vars.items()
-    ]
+        {"symbol": symbol_of(field), "unit": figures.unit_of(field), "color": "#0072B2"} | figures.look(name)
+        | _packed(figures.drawn(field), "u2") for name, field in curves.data_vars.items()
+    ]  # fmt: skip
     return _html("curves", {
         "label": label, "choiceLabel": choice_label, "levelLabel": level_label,
         "choices": [str(c) for c in curves["choice"].values], "levels": [str(v) for v in curves["level"].values],
@@ -110,26 +110,16 @@ def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
 
 
 def sortable(table, label):
-    """A table whose columns sort at a click (or Enter) on their heading; without JavaScript it is just a table.
-
-    Numbers of the pandas.DataFrame are shown with three digits; the index is the first column.
-    """
-    return HTML(f"{_table(table, label)}{_sorting()}</script>")
+    """A pandas.DataFrame whose columns sort at a click (or Enter) on their heading; numbers get three digits."""
+    return HTML(f"{_table(table, label)}{SORTING}</script>")
 
 
 def table_explorer(tables, label):
     """One of several sortable tables, by name, chosen from a list; without JavaScript all of them are shown."""
     options = "".join(f"<option>{html.escape(name)}</option>" for name in tables)
-    return HTML(
-        f'<div class="cep-explorer"><label>{html.escape(label)} <select>{options}</select></label>'
-        f"{''.join(_table(table, name) for name, table in tables.items())}</div>"
-        f"{_sorting()}\n{source('choose.js')}</script>"
-    )
-
-
-def _sorting():
-    """Style and script of a sortable table, open at the end."""
-    return f"<style>\n{source('tables.css')}</style><script>\n{source('tables.js')}"
+    choice = f'<div class="cep-explorer"><label>{html.escape(label)} <select>{options}</select></label>'
+    shown = "".join(_table(table, name) for name, table in tables.items())
+    return HTML(f"{choice}{shown}</div>{SORTING}\n{source('choose.js')}</script>")
 
 
 def _table(table, label):
