@@ -28,7 +28,7 @@ def entrant(row, track, seed=None, progress=True):
         return obtain(model, None, None, None, kept=held)
     if not model.trains:
         return fit(model, track, progress)
-    wanted = recipe(model, track.data, **({"late": track.late.key} if track.late else {}))
+    wanted = recipe(model, track.train.key, **({"late": track.late.key} if track.late else {}))
     folder = _folder(track) / (row if seed is None else f"{row}-{seed}").replace(":", ".")
     return obtain(model, lambda model, checkpoint: fit(model, track, progress, checkpoint), wanted, folder,
                   profile=track.profile, track=track.name)  # fmt: skip
@@ -58,24 +58,24 @@ def evaluate(model, track, tests=None, name=None, progress=True):
 
     The value is a median over starts (and seeds), low and high are the ends of its 95 % bootstrap interval.
     """
-    models = list(model) if isinstance(model, list | tuple) else [model]
+    models = model if isinstance(model, list | tuple) else [model]
     name, std, rows = name or models[0].name, statistics(track), []
-    for which in bar(list(tests or track.tests), desc=name, progress=progress, unit="test"):
+    for which in bar(list(tests or track.tests), name, "test", progress):
         test = track.tests[which]
         (history, stimulus), truth = test.given(), to_tensor(test.truth())
         start_runs = np.repeat(np.arange(len(test.starts)), [len(s) for s in test.starts])
         length = track.piece if test.steps > 2 * track.piece else test.steps
         pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
-        cases, runs, seeds = [], [], []
+        cases = []
         for seed, one in enumerate(models):
             free = to_tensor(one.rollout(history, test.steps, stimulus=stimulus))
             for k, run in enumerate(start_runs):
                 for part in pieces:
-                    cases.append(case_scores(free[k, part], truth[k, part], std, one.interval))
-                    runs.append(run if len(test.starts) > 1 else part.start)
-                    seeds.append(seed)
-        for variable, metric in cases[0]:
-            values = [case[variable, metric] for case in cases]
+                    scores = case_scores(free[k, part], truth[k, part], std, one.interval)
+                    cases.append((scores, run if len(test.starts) > 1 else part.start, seed))
+        scores, runs, seeds = zip(*cases, strict=True)
+        for variable, metric in scores[0]:
+            values = [case[variable, metric] for case in scores]
             rows.append((name, which, variable, metric, *interval_of(values, runs, seeds)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -85,10 +85,10 @@ def scaling(track):
     own = data_folder() / "tracks" / f"{track.name}-{track.profile}" / "scaling.json"
     for file in (own, kept(f"scorecards/{track.name}-{track.profile}-scaling.json")):
         known = _content(file)
-        if known.get("data") == track.data:
+        if known.get("data") == track.train.key:
             return Scaling.from_dict(known["scaling"])
     found = Scaling.fit([run.isel(time=slice(None, None, track.every)) for run in track.train.runs])
-    replace_file(own, json.dumps({"data": track.data, "scaling": found.to_dict()}).encode())
+    replace_file(own, json.dumps({"data": track.train.key, "scaling": found.to_dict()}).encode())
     return found
 
 
@@ -98,11 +98,11 @@ def statistics(track):
 
 
 def cost(model, track, beats=500, many=64):
-    """Time of one beat of ``beats`` frames, for one sheet and for many at once, and what the model took to make.
+    """Time of one beat of ``beats`` frames, and what the model took to make.
 
-    The history is read outside: the time of a beat is the difference between a long and a short
-    run, so that what is done once does not count; the median over pairs of runs is taken.  Returned are ``beat`` and
-    ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once; ``training`` [s]; ``weights``; ``threads``.
+    The time of a beat is the median difference between a long and a short run, so that reading the history does not
+    count.  Returned are ``beat`` and ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once;
+    ``training`` [s]; ``weights``; ``threads``.
     """
     test = next(iter(track.tests.values()))
     history, stimulus = (x.isel(start=[0]) for x in test.given())
@@ -119,13 +119,9 @@ def cost(model, track, beats=500, many=64):
                  for _ in range(repeats + 1)]  # fmt: skip
         return max(float(np.median(np.diff(pairs[1:]))), 0.0) * beats / (long - short) / starts
 
-    return {
-        "beat": beat(1),
-        "beat_of_many": beat(many) if slow < 1000 else np.nan,
-        "training": model.card.get("training seconds", np.nan),
-        "weights": model.card.get("weights", np.nan),
-        "threads": torch.get_num_threads(),
-    }
+    times = {"beat": beat(1), "beat_of_many": beat(many) if slow < 1000 else np.nan}
+    made = {"training": model.card.get("training seconds", np.nan), "weights": model.card.get("weights", np.nan)}
+    return times | made | {"threads": torch.get_num_threads()}
 
 
 def scorecard(track, names=None, seeds=None, progress=True, force=False):
@@ -172,7 +168,7 @@ def _key(name, track, seeds):
     """A digest of all that the scores of a row depend on."""
     model, held = track.untrained(name), _held(name, track)
     weights = held and surrogates.read_card(kept_folder() / "models" / held)["sha256"]["weights.safetensors"]
-    data = [track.data, track.late and track.late.key, {name: test.key for name, test in track.tests.items()}]
+    data = [track.train.key, track.late and track.late.key, {name: test.key for name, test in track.tests.items()}]
     what = [model.version, model.configuration, weights, VERSION, solver.VERSION, data, seeds]
     return digest(json.dumps(what, sort_keys=True).encode())
 
@@ -189,7 +185,7 @@ def record(table, track, names=None):
     if names is None:
         file, text = folder / f"{stem}.csv", table.to_csv(index=False, float_format="%.5g")
         models = [track.untrained(row) for row in table.model.unique() if row not in failed(table)]
-        key = {"scores": VERSION, "solver": solver.VERSION, "data": track.data}
+        key = {"scores": VERSION, "solver": solver.VERSION, "data": track.train.key}
         key["models"] = {model.name: model.version for model in models}
         keys = _content(folder / "keys.json") | {stem: key}
         replace_file(folder / "keys.json", json.dumps(keys, indent=1).encode())
@@ -232,9 +228,8 @@ def kept_scorecard(track="paced", profile="laptop"):
 def showcase(track, names, test="cl500", starts=2):
     """Truth and forecasts by name, from some starts of one test: the first of each run, then the others."""
     test = track.tests[test]
-    history, stimulus = test.given()
-    each = [sum(len(s) for s in test.starts[:k]) for k in range(len(test.starts))]
-    at = (each + [k for k in range(history.sizes["start"]) if k not in each])[:starts]
-    history, stimulus = history.isel(start=at), stimulus.isel(start=at)
+    first = np.cumsum([0, *map(len, test.starts[:-1])])
+    at = sorted(range(sum(map(len, test.starts))), key=lambda k: k not in first)[:starts]
+    history, stimulus = (x.isel(start=at) for x in test.given())
     forecasts = {name: entrant(name, track).rollout(history, test.steps, stimulus=stimulus) for name in names}
     return test.truth().isel(start=at), forecasts
