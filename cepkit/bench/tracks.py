@@ -169,10 +169,7 @@ class Test:
         return [self.part.key, [list(map(float, starts)) for starts in self.starts], self.warmup, self.steps]
 
     def given(self):
-        """History and stimulus of every start, dims (start, time, y, x); the start's own frame is time 0.
-
-        ``start`` is the time of that frame plus 100 s for each run, so that it is unique.
-        """
+        """History and stimulus, dims (start, time, y, x): time 0 is the frame given last, ``start`` its own time."""
         return self._joined(lambda run, _, at: histories(run, at, self.warmup)), self._joined(self._stimulus)
 
     def truth(self):
@@ -188,8 +185,8 @@ class Test:
     def _joined(self, cut):
         """What ``cut`` takes from each run, its protocol and its starts."""
         each = enumerate(zip(self.runs, self.protocols, self.starts, strict=True))
-        pieces = [cut(*its).assign_coords(start=1e5 * k + np.asarray(its[-1])) for k, its in each]
-        return xr.concat(pieces, "start")
+        # Plus 100 s a run, so that every start is another.
+        return xr.concat([cut(*its).assign_coords(start=1e5 * k + np.asarray(its[-1])) for k, its in each], "start")
 
 
 @dataclass
@@ -248,8 +245,7 @@ class Track:
 
 def fixed(profile, progress=True):
     """The paper's own data, split in time."""
-    size = get_profile(profile)
-    golden, tissue = golden_standard(profile, progress), Tissue(**SHEET)
+    size, tissue, golden = get_profile(profile), Tissue(**SHEET), golden_standard(profile, progress)
     protocol = pacing.periodic(CYCLE_LENGTH, size.beats, region.corner(tissue))
     train, test = split(golden, size.fraction)
     starts = [draw_starts(test, size.starts, size.warmup, size.steps, size.seed)]
