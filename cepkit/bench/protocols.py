@@ -94,8 +94,8 @@ def held_out(tissue, s, rng):
     late = [stimulated(np.delete(beats, last + 1 + k % 2), here) for k in range(n)]
     tests["skipped"] = "500 ms from the corner with one stimulus left out", list(zip(calm, late, strict=True))
     if tissue.size > 1:
-        centre = square(tissue, middle, middle)
-        tests["site"] = "500 ms from the middle of the sheet, where training never stimulates", settled(500.0, centre)
+        words = "500 ms from the middle of the sheet, where training never stimulates"
+        tests["site"] = words, settled(500.0, square(tissue, middle, middle))
         both = [(drawn(s.prelude), stimulated(beats, *pair)) for pair in pairs]
         tests["two_sites"] = "two sites stimulated at once, every 500 ms", both
     tests["rest"] = "no stimulus at all: nothing may fire", [(drawn(s.prelude), Protocol()) for _ in range(n)]
