@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 
 from cepkit import bench, surrogates
 from cepkit.fields import VARIABLES
@@ -71,7 +70,7 @@ def main(arguments=None):
     try:
         options.pop("run")(**options)
     except ValueError as error:
-        sys.exit(f"cepkit: {error}")
+        raise SystemExit(f"cepkit: {error}") from error
 
 
 if __name__ == "__main__":

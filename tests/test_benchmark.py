@@ -287,14 +287,15 @@ def test_a_whole_scorecard_is_recorded_with_its_versions(monkeypatch, tmp_path):
     table = bench.scorecard(track, ["persistence"], progress=False)
     bench.record(table, track)
     key = json.loads((tmp_path / "scorecards" / "keys.json").read_text())["cell-smoke"]
-    assert key["data"] == track.data and key["models"] == {"persistence": cep.surrogates.registry["persistence"].version}
+    assert key["data"] == track.train.key
+    assert key["models"] == {"persistence": cep.surrogates.registry["persistence"].version}
     assert bench.stale("cell", "smoke") == [] and bench.kept_scorecard("cell", "smoke").equals(table)
 
 
 def test_a_scaling_of_other_data_is_not_used(track, monkeypatch, tmp_path):
     paced = bench.make_track("paced", "laptop")
     kept = cep.store.kept_folder() / "scorecards" / "paced-laptop-scaling.json"
-    assert json.loads(kept.read_text())["data"] == paced.data
+    assert json.loads(kept.read_text())["data"] == paced.train.key
     own = cep.store.data_folder() / "tracks" / "paced-smoke" / "scaling.json"
     right = bench.scaling(track).to_dict()
     own.write_text(json.dumps({"data": "other", "scaling": bench.scaling(paced).to_dict()}))
@@ -306,7 +307,7 @@ def test_the_kept_card_is_that_of_todays_track(name):
     """The card names the part by its hash: another protocol or another solver makes another one."""
     card = json.loads(cep.store.kept(f"cards/{name}-laptop.json").read_text())
     track = bench.make_track(name, "laptop")
-    assert card["made by"] == track.train.path.name
+    assert card["made by"] == track.train.key
     assert set(card["parts"]) == {"train", "late", "validation", *track.tests}
     assert card["parts"]["train"]["stimuli"] == [len(p.stimuli) for p in track.train.protocols]
     assert all(len(set(part["data_hash"])) == part["runs"] for part in card["parts"].values() if part["runs"] > 1)

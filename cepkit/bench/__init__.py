@@ -1,6 +1,6 @@
 """A fair fight: every method under one protocol; see :mod:`cepkit.bench.scorecard`."""
 
-from cepkit.bench import methods, protocols, textbook, tracks  # noqa: I001  (many names a line)
+from cepkit.bench import methods, protocols, textbook, tracks  # noqa: F401, I001  (many names a line)
 from cepkit.bench.scorecard import (
     COLUMNS, cost, entrant, evaluate, failed, fit, kept_scorecard, record, scaling, scorecard, showcase, stale,
     statistics,
@@ -10,6 +10,5 @@ from cepkit.figures import pivot
 
 __all__ = [
     "COLUMNS", "TRACKS", "Track", "cost", "entrant", "evaluate", "failed", "fit", "kept_scorecard", "make_track",
-    "methods", "pivot", "protocols", "record", "scaling", "scorecard", "showcase", "stale", "statistics", "textbook",
-    "tracks",
+    "pivot", "record", "scaling", "scorecard", "showcase", "stale", "statistics",
 ]  # fmt: skip

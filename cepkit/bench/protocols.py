@@ -1,5 +1,7 @@
 """How pacing is drawn: where a stimulus may fall, when, and what training and tests are paced by."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from cepkit import region
@@ -11,26 +13,19 @@ HOLE = (8, 15)  # training never stimulates around a node whose row and column b
 LATE_PRELUDE = 2000.0  # a sheet that was paced for minutes as one cell needs no more to have waves of its own [ms]
 
 
-
+@lru_cache(1000)  # the stimuli at one site share their region
 def square(tissue, row, column):
     """The stimulated square around a node, cut off at the edges."""
-    if tissue.size == 1:
-        return region.everywhere(tissue)
     half = SITE // 2
     nodes = np.zeros(tissue.shape, bool)
     nodes[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1] = True
     return region.mask(tissue, nodes)
 
 
-def corner(tissue):
-    """The paper's corner."""
-    return region.everywhere(tissue) if tissue.size == 1 else region.corner(tissue)
-
-
 def seen_site(tissue, rng):
     """A site as training draws it: a corner in a quarter of the cases, else anywhere but in the hole."""
     if tissue.size == 1:
-        return region.everywhere(tissue)
+        return square(tissue, 0, 0)
     half, last = SITE // 2, tissue.shape[0] - 1
     if rng.random() < 0.25:
         return square(tissue, *rng.choice([half, last - half], 2))
@@ -40,16 +35,14 @@ def seen_site(tissue, rng):
             return square(tissue, row, column)
 
 
-
 def random_pacing(tissue, duration, seed, start=0.0, double=0.1, pause=0.05, wander=0.7):
     """Pacing as training draws it: intervals of 300 to 1000 ms, some pauses, some double stimuli.
 
-    With probability ``wander`` an interval stays within a tenth or so of the one before, so that
-    tissue also meets spells of fast and of slow pacing; else it is drawn anew.
+    With probability ``wander`` an interval stays within a tenth or so of the one before, so that tissue also meets
+    spells of fast and of slow pacing; else it is drawn anew.
     """
-    rng = np.random.default_rng(seed)
-    stimuli, t = [], float(np.round(start + rng.uniform(0, 300)))
-    rhythm = rng.uniform(300, 1000)
+    rng, stimuli = np.random.default_rng(seed), []
+    t, rhythm = float(np.round(start + rng.uniform(0, 300))), rng.uniform(300, 1000)
     while t < start + duration:
         for _ in range(1 + (rng.random() < double)):
             stimuli.append(Stimulus(t, seen_site(tissue, rng)))
@@ -59,26 +52,9 @@ def random_pacing(tissue, duration, seed, start=0.0, double=0.1, pause=0.05, wan
     return Protocol(stimuli)
 
 
-def stimulated(times, sites):
+def stimulated(times, *sites):
     """All sites at each of the times [ms]."""
     return Protocol(Stimulus(float(t), site) for t in times for site in sites)
-
-
-def rhythm(cycle_length, duration, sites, start=0.0):
-    """A steady rhythm [ms]."""
-    return stimulated(np.arange(start, start + duration, cycle_length), sites)
-
-
-def skipping(cycle_length, duration, sites, skipped):
-    """A steady rhythm whose stimulus number ``skipped`` is left out."""
-    return stimulated(np.delete(np.arange(0, duration, cycle_length), skipped), sites)
-
-
-def premature(s1, duration, sites, first, coupling):
-    """S1 throughout, with one S2 ``coupling`` ms after the S1 at ``first``, from where S1 begins anew."""
-    before, after = np.arange(0, first + 1, s1), np.arange(first + coupling + s1, duration, s1)
-    return stimulated([*before, first + coupling, *after], sites)
-
 
 
 def wild(tissue, count, prelude, duration, rng):
@@ -92,33 +68,35 @@ def wild(tissue, count, prelude, duration, rng):
 def held_out(tissue, s, rng):
     """Pairs of the tests, in the sizes ``s``: name -> (words, pairs)."""
     n, length = s.runs, s.warmup + s.steps + 1000.0
-    here, last = [corner(tissue)], tissue.shape[0] - 1
+    here, middle = region.corner(tissue), (tissue.shape[0] - 1) // 2
 
     def drawn(duration):
         return random_pacing(tissue, duration, int(rng.integers(1 << 30)))
 
-    def settled(cycle_length, sites):
+    def settled(cycle_length, site):
         """Irregular pacing, then the rhythm itself for half of the prelude, in step with the run."""
         calm_from = s.prelude - cycle_length * np.floor(s.prelude / 2 / cycle_length)
-        calm = rhythm(cycle_length, s.prelude - calm_from, sites, start=calm_from)
-        return [(drawn(calm_from - 300) + calm, rhythm(cycle_length, length, sites)) for _ in range(n)]
+        calm = stimulated(np.arange(calm_from, s.prelude, cycle_length), site)
+        run = stimulated(np.arange(0, length, cycle_length), site)
+        return [(drawn(calm_from - 300) + calm, run) for _ in range(n)]
 
     pairs = [[seen_site(tissue, rng), seen_site(tissue, rng)] for _ in range(n)]
-    first = 500.0 * np.ceil((s.warmup + 200) / 500)
     tests = {
         f"cl{c:g}": (f"a steady rhythm of {c:g} ms from the corner; training knows no steady rhythm", settled(c, here))
         for c in (400.0, 500.0, 650.0)
     }
     calm = [prelude for prelude, _ in tests["cl500"][1]]
-    early = [premature(500.0, length, here, first, float(np.round(c))) for c in np.linspace(300, 480, n)]
+    beats, last = np.arange(0, length, 500.0), int(np.ceil((s.warmup + 200) / 500))
+    early = beats[last] + np.round(np.linspace(300, 480, n))  # after the last beat in step; then the rhythm begins anew
+    early = [stimulated([*beats[: last + 1], *np.arange(t, length, 500.0)], here) for t in early]
     words = "500 ms from the corner with one premature stimulus after 300 to 480 ms"
     tests["s1s2"] = words, list(zip(calm, early, strict=True))
-    late = [skipping(500.0, length, here, int(first / 500) + 1 + k % 2) for k in range(n)]
+    late = [stimulated(np.delete(beats, last + 1 + k % 2), here) for k in range(n)]
     tests["skipped"] = "500 ms from the corner with one stimulus left out", list(zip(calm, late, strict=True))
     if tissue.size > 1:
-        centre = [square(tissue, last // 2, last // 2)]
-        tests["site"] = "500 ms from the middle of the sheet, where training never stimulates", settled(500.0, centre)
-        both = [(drawn(s.prelude), rhythm(500.0, length, pair)) for pair in pairs]
+        words = "500 ms from the middle of the sheet, where training never stimulates"
+        tests["site"] = words, settled(500.0, square(tissue, middle, middle))
+        both = [(drawn(s.prelude), stimulated(beats, *pair)) for pair in pairs]
         tests["two_sites"] = "two sites stimulated at once, every 500 ms", both
     tests["rest"] = "no stimulus at all: nothing may fire", [(drawn(s.prelude), Protocol()) for _ in range(n)]
     return tests

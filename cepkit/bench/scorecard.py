@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -25,10 +24,10 @@ def entrant(row, track, seed=None, progress=True):
     """The fitted model of a row, a registered name or "package.module:Class": kept, or an earlier run, or new."""
     model, held = track.untrained(row, seed), _held(row, track)
     if held and seed is None:
-        return obtain(model, None, None, None, kept=held)
+        return surrogates.load(held)
     if not model.trains:
         return fit(model, track, progress)
-    wanted = recipe(model, track.data, **({"late": track.late.key} if track.late else {}))
+    wanted = recipe(model, track.train.key, **({"late": track.late.key} if track.late else {}))
     folder = _folder(track) / (row if seed is None else f"{row}-{seed}").replace(":", ".")
     return obtain(model, lambda model, checkpoint: fit(model, track, progress, checkpoint), wanted, folder,
                   profile=track.profile, track=track.name)  # fmt: skip
@@ -46,37 +45,32 @@ def _folder(track):
 
 def fit(model, track, progress=True, checkpoint=None):
     """Show a model the training part of a track; validation and late runs are made if it asks for them."""
-    late = {}
+    more = {"validation": lambda: track.learning("validation"), "progress": progress, "checkpoint": checkpoint}
     if track.late:
-        late = {"earlier": track.train.earlier, "late": lambda: (*track.learning("late"), track.late.earlier)}
-    validation = partial(track.learning, "validation")
-    return model.fit(*track.learning(), validation=validation, progress=progress, checkpoint=checkpoint, **late)
+        more |= {"earlier": track.train.earlier, "late": lambda: (*track.learning("late"), track.late.earlier)}
+    return model.fit(*track.learning(), **more)
 
 
 def evaluate(model, track, tests=None, name=None, progress=True):
-    """All scores of a model, or of its trainings together, on the tests of a track, as a table with COLUMNS.
-
-    The value is a median over starts (and seeds), low and high are the ends of its 95 % bootstrap interval.
-    """
-    models = list(model) if isinstance(model, list | tuple) else [model]
+    """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals."""
+    models = model if isinstance(model, list | tuple) else [model]
     name, std, rows = name or models[0].name, statistics(track), []
-    for which in bar(list(tests or track.tests), desc=name, progress=progress, unit="test"):
+    for which in bar(list(tests or track.tests), name, "test", progress):
         test = track.tests[which]
         (history, stimulus), truth = test.given(), to_tensor(test.truth())
         start_runs = np.repeat(np.arange(len(test.starts)), [len(s) for s in test.starts])
         length = track.piece if test.steps > 2 * track.piece else test.steps
         pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
-        cases, runs, seeds = [], [], []
+        cases = []
         for seed, one in enumerate(models):
             free = to_tensor(one.rollout(history, test.steps, stimulus=stimulus))
             for k, run in enumerate(start_runs):
                 for part in pieces:
-                    cases.append(case_scores(free[k, part], truth[k, part], std, one.interval))
-                    runs.append(run if len(test.starts) > 1 else part.start)
-                    seeds.append(seed)
-        for variable, metric in cases[0]:
-            values = [case[variable, metric] for case in cases]
-            rows.append((name, which, variable, metric, *interval_of(values, runs, seeds)))
+                    scores = case_scores(free[k, part], truth[k, part], std, one.interval)
+                    cases.append((scores, run if len(test.starts) > 1 else part.start, seed))
+        scores, runs, seeds = zip(*cases, strict=True)
+        for key in scores[0]:  # (variable, metric)
+            rows.append((name, which, *key, *interval_of([case[key] for case in scores], runs, seeds)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -84,11 +78,10 @@ def scaling(track):
     """Scaling by the training part of a track; one that is kept with the book needs no training data."""
     own = data_folder() / "tracks" / f"{track.name}-{track.profile}" / "scaling.json"
     for file in (own, kept(f"scorecards/{track.name}-{track.profile}-scaling.json")):
-        known = _content(file)
-        if known.get("data") == track.data:
+        if (known := _content(file)).get("data") == track.train.key:
             return Scaling.from_dict(known["scaling"])
     found = Scaling.fit([run.isel(time=slice(None, None, track.every)) for run in track.train.runs])
-    replace_file(own, json.dumps({"data": track.data, "scaling": found.to_dict()}).encode())
+    replace_file(own, json.dumps({"data": track.train.key, "scaling": found.to_dict()}).encode())
     return found
 
 
@@ -98,41 +91,36 @@ def statistics(track):
 
 
 def cost(model, track, beats=500, many=64):
-    """Time of one beat of ``beats`` frames, for one sheet and for many at once, and what the model took to make.
+    """Time of one beat of ``beats`` frames, and what the model took to make.
 
-    The history is read outside: the time of a beat is the difference between a long and a short
-    run, so that what is done once does not count; the median over pairs of runs is taken.  Returned are ``beat`` and
-    ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once; ``training`` [s]; ``weights``; ``threads``.
+    The time of a beat is the median difference between a long and a short run, so that reading the history does not
+    count.  Returned are ``beat`` and ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once;
+    ``training`` [s]; ``weights``; ``threads``.
     """
     test = next(iter(track.tests.values()))
-    history, stimulus = (x.isel(start=[0]) for x in test.given())
+    history, stimulus = test.given()
     long = min(test.steps, 3 * beats)
     short = long // 3
-    slow = clock(model, history, short, repeats=1, stimulus=stimulus)["fastest"]
+    slow = clock(model, history.isel(start=[0]), short, 1, stimulus.isel(start=[0]))["fastest"]
 
     def beat(starts):
-        copies = [k * 1e6 for k in range(starts)]
+        copies = 1e6 * np.arange(starts)
         given, field = (x.isel(start=[0] * starts).assign_coords(start=copies) for x in (history, stimulus))
-        repeats = 9 if slow * starts < 200 else 3
         # In pairs, one after the other: what disturbs a machine for a while disturbs both.  The first pair warms up.
         pairs = [[clock(model, given, n, 1, field, warmups=0)["median"] for n in (short, long)]
-                 for _ in range(repeats + 1)]  # fmt: skip
+                 for _ in range(10 if slow * starts < 200 else 4)]  # fmt: skip
         return max(float(np.median(np.diff(pairs[1:]))), 0.0) * beats / (long - short) / starts
 
-    return {
-        "beat": beat(1),
-        "beat_of_many": beat(many) if slow < 1000 else np.nan,
-        "training": model.card.get("training seconds", np.nan),
-        "weights": model.card.get("weights", np.nan),
-        "threads": torch.get_num_threads(),
-    }
+    times = {"beat": beat(1), "beat_of_many": beat(many) if slow < 1000 else np.nan}
+    made = {"training": model.card.get("training seconds", np.nan), "weights": model.card.get("weights", np.nan)}
+    return times | made | {"threads": torch.get_num_threads()}
 
 
 def scorecard(track, names=None, seeds=None, progress=True, force=False):
-    """The whole table of a track; what was scored before and has not changed is not scored again unless ``force``.
+    """The table of a track; what was scored before and has not changed is not scored again unless ``force``.
 
-    ``names`` are its rows, all registered methods by default, ``seeds`` the trainings of each.  Where the track times
-    models there are rows for the cost; a model that fails has one row whose metric says so.
+    ``names`` are its rows, all registered methods by default, ``seeds`` the trainings of each.  A model that fails has
+    one row whose metric says so.
     """
     seeds = track.seeds if seeds is None else seeds
     if seeds < 1:
@@ -172,7 +160,7 @@ def _key(name, track, seeds):
     """A digest of all that the scores of a row depend on."""
     model, held = track.untrained(name), _held(name, track)
     weights = held and surrogates.read_card(kept_folder() / "models" / held)["sha256"]["weights.safetensors"]
-    data = [track.data, track.late and track.late.key, {name: test.key for name, test in track.tests.items()}]
+    data = [track.train.key, track.late and track.late.key, {name: test.key for name, test in track.tests.items()}]
     what = [model.version, model.configuration, weights, VERSION, solver.VERSION, data, seeds]
     return digest(json.dumps(what, sort_keys=True).encode())
 
@@ -189,9 +177,8 @@ def record(table, track, names=None):
     if names is None:
         file, text = folder / f"{stem}.csv", table.to_csv(index=False, float_format="%.5g")
         models = [track.untrained(row) for row in table.model.unique() if row not in failed(table)]
-        key = {"scores": VERSION, "solver": solver.VERSION, "data": track.data}
-        key["models"] = {model.name: model.version for model in models}
-        keys = _content(folder / "keys.json") | {stem: key}
+        key = {"scores": VERSION, "solver": solver.VERSION, "data": track.train.key}
+        keys = _content(folder / "keys.json") | {stem: key | {"models": {m.name: m.version for m in models}}}
         replace_file(folder / "keys.json", json.dumps(keys, indent=1).encode())
     else:
         file, rows = folder / f"{stem}-{'-'.join(names)}.json".replace(":", "."), table.to_json(orient="records")
@@ -206,12 +193,11 @@ def _content(file):
 
 def stale(track="paced", profile="laptop"):
     """Rows of the kept scorecard that were made by another version of their method, or of scores, solver or data."""
-    file, card = kept(f"scorecards/{track}-{profile}.csv"), kept(f"cards/{track}-{profile}.json")
-    key = _content(file.with_name("keys.json")).get(file.stem, {})
-    rows, data = list(_read(file).model.unique()), _content(card)
+    file, card = kept(f"scorecards/{track}-{profile}.csv"), _content(kept(f"cards/{track}-{profile}.json"))
+    key, rows = _content(file.with_name("keys.json")).get(file.stem, {}), list(_read(file).model.unique())
     today = {"scores": VERSION, "solver": solver.VERSION}
-    if data:
-        today["data"] = data.get("made by") or data.get("data_hash")
+    if card:
+        today["data"] = card.get("made by") or card.get("data_hash")
     if any(key.get(name) != value for name, value in today.items()):
         return rows
     valid = {name for name, kind in surrogates.everyone().items() if key["models"].get(name) == kind.version}
@@ -232,9 +218,8 @@ def kept_scorecard(track="paced", profile="laptop"):
 def showcase(track, names, test="cl500", starts=2):
     """Truth and forecasts by name, from some starts of one test: the first of each run, then the others."""
     test = track.tests[test]
-    history, stimulus = test.given()
-    each = [sum(len(s) for s in test.starts[:k]) for k in range(len(test.starts))]
-    at = (each + [k for k in range(history.sizes["start"]) if k not in each])[:starts]
-    history, stimulus = history.isel(start=at), stimulus.isel(start=at)
+    first = np.cumsum([0, *map(len, test.starts[:-1])])
+    at = sorted(range(sum(map(len, test.starts))), key=lambda k: k not in first)[:starts]
+    history, stimulus = (x.isel(start=at) for x in test.given())
     forecasts = {name: entrant(name, track).rollout(history, test.steps, stimulus=stimulus) for name in names}
     return test.truth().isel(start=at), forecasts

@@ -87,27 +87,21 @@ class Part:
     @cached_property
     def key(self):
         """A name after all that decides the runs, so that nothing stale is ever opened."""
-        pairs = [[p.describe() for p in pair] for pair in self.pairs]
-        past = [[p.describe(), ms] for p, ms in self.past]
-        what = [self.tissue.describe(), self.duration, self.prelude, *pairs, *past]
+        what = [self.tissue.describe(), self.duration, self.prelude]
+        what += [[p.describe() for p in pair] for pair in self.pairs] + [[p.describe(), ms] for p, ms in self.past]
         return f"{self.kind}-{digest(json.dumps([what, VERSION], sort_keys=True).encode())[:8]}"
-
-    @property
-    def path(self):
-        """Where the runs are."""
-        return self.folder / self.key
 
     @cached_property
     def runs(self):
         """Trajectories, read from disk when they are used."""
+        folder, before = self.folder / self.key, self.folder / f"{self.key}-preludes"
         names = [f"run-{k:04d}" for k in range(len(self.pairs))]
-        if not all((self.path / name).exists() for name in names):
-            before = self.folder / f"{self.key}-preludes"
+        if not all((folder / name).exists() for name in names):
             ensemble([p for p, _ in self.pairs], self.tissue, self.prelude, before, progress=self.progress,
                      save_every=self.prelude, save=("Vm",), initial=self.begin())  # fmt: skip
             states = [final_state(open_trajectory(before / name)) for name in names]
-            ensemble(self.protocols, self.tissue, self.duration, self.path, initial=states, progress=self.progress)
-        return [open_trajectory(self.path / name) for name in names]
+            ensemble(self.protocols, self.tissue, self.duration, folder, initial=states, progress=self.progress)
+        return [open_trajectory(folder / name) for name in names]
 
     def begin(self):
         """States of the sheets before the prelude; None if they have no past."""
@@ -116,24 +110,23 @@ class Part:
         cell = Tissue((1, 1), self.tissue.spacing, self.tissue.diffusivity)
 
         def state(k):
-            protocol, duration = self.past[k]
-            run = simulate(cell, protocol, duration, save_every=duration, save=("Vm",), progress=False, threads=1,
+            protocol, ms = self.past[k]
+            run = simulate(cell, protocol, ms, save_every=ms, save=("Vm",), progress=False, threads=1,
                            store=self.folder / f"{self.key}-pasts" / f"run-{k:04d}")  # fmt: skip
             return {name: value.item() for name, value in final_state(run).data_vars.items()}
 
         with ThreadPoolExecutor(processors()) as pool:
-            states, count = pool.map(state, range(len(self.past))), len(self.past)
-            return list(bar(states, desc="minutes of pacing", unit="run", progress=self.progress, total=count))
+            states = pool.map(state, range(len(self.past)))
+            return list(bar(states, "minutes of pacing", "run", self.progress, total=len(self.past)))
 
     @property
     def earlier(self):
         """When each sheet was stimulated before its run begins [ms], list of arrays from -inf to 0."""
-        past = self.past or [(Protocol(), 0.0)] * len(self.pairs)
-        return [
-            np.unique([*(s.start - ms - self.prelude for s in p.stimuli if s.start < ms),
-                       *(s.start - self.prelude for s in prelude.stimuli if s.start < self.prelude)])
-            for (p, ms), (prelude, _) in zip(past, self.pairs, strict=True)
-        ]  # fmt: skip
+        earlier, pasts = [], self.past or [(Protocol(), 0.0)] * len(self.pairs)
+        for (past, ms), (prelude, _) in zip(pasts, self.pairs, strict=True):
+            old, new = past.times, prelude.times
+            earlier.append(np.unique([*(old[old < ms] - ms - self.prelude), *(new[new < self.prelude] - self.prelude)]))
+        return earlier
 
     @property
     def protocols(self):
@@ -149,7 +142,6 @@ class Recorded:
 
     @property
     def key(self):
-        """The hashes of their data."""
         return "-".join(run.attrs.get("data_hash") or digest(to_tensor(run).numpy()) for run in self.runs)
 
 
@@ -174,35 +166,27 @@ class Test:
 
     @property
     def key(self):
-        """All that decides the test."""
         return [self.part.key, [list(map(float, starts)) for starts in self.starts], self.warmup, self.steps]
 
     def given(self):
-        """History and stimulus of every start, dims (start, time, y, x); the start's own frame is time 0.
-
-        ``start`` is the time of that frame plus 100 s for each run, so that it is unique.
-        """
-        cut = [self._cut(*part) for part in zip(self.runs, self.protocols, self.starts, strict=True)]
-        return tuple(self._joined(pieces) for pieces in zip(*cut, strict=True))
+        """History and stimulus, dims (start, time, y, x): time 0 is the frame given last, ``start`` its own time."""
+        return self._joined(lambda run, _, at: histories(run, at, self.warmup)), self._joined(self._stimulus)
 
     def truth(self):
         """The frames after every start, shaped like a forecast."""
-        return self._joined(futures(run, at, self.steps) for run, at in zip(self.runs, self.starts, strict=True))
+        return self._joined(lambda run, _, at: futures(run, at, self.steps))
 
-    def _cut(self, run, protocol, starts):
-        stimulus = stimulus_field(protocol, like=run)
-        step = float(run.time[1] - run.time[0])
-        offsets = np.arange(1 - self.warmup, self.steps + 1)
-        at = np.searchsorted(run.time.values, starts)[:, None] + offsets
-        stimulus = xr.DataArray(
-            stimulus.values[at], dims=("start", "time", *stimulus.dims[1:]),
-            coords={"time": step * offsets, **{d: stimulus[d] for d in stimulus.dims[1:]}},
-        )  # fmt: skip
-        return histories(run, starts, self.warmup), stimulus
+    def _stimulus(self, run, protocol, starts):
+        step, offsets = float(run.time[1] - run.time[0]), np.arange(1 - self.warmup, self.steps + 1)
+        frames = (("start", "time"), np.searchsorted(run.time.values, starts)[:, None] + offsets)
+        stimulus = stimulus_field(protocol, like=run).drop_vars("time").isel(time=frames)
+        return stimulus.assign_coords(time=step * offsets)
 
-    def _joined(self, pieces):
-        numbered = enumerate(zip(pieces, self.starts, strict=True))
-        return xr.concat([piece.assign_coords(start=1e5 * k + np.asarray(at)) for k, (piece, at) in numbered], "start")
+    def _joined(self, cut):
+        """What ``cut`` takes from each run, its protocol and its starts."""
+        each = enumerate(zip(self.runs, self.protocols, self.starts, strict=True))
+        # Plus 100 s a run, so that every start is another.
+        return xr.concat([cut(*its).assign_coords(start=1e5 * k + np.asarray(its[-1])) for k, its in each], "start")
 
 
 @dataclass
@@ -222,19 +206,13 @@ class Track:
     piece: int = 5000  # frames; a forecast of more than two such pieces is judged piece by piece
     every: int = 1  # of so many frames of the training part, one enters its statistics
     stand_ins: dict = field(default_factory=dict)  # row of the scorecard -> method that answers in it
-    left_out: tuple = tuple(STAND_INS.values())  # methods without a row of their own
     changes: dict = field(default_factory=dict)  # method -> settings that differ from its configuration
     kept: dict = field(default_factory=dict)  # method -> its kept model, where that is not called TRACK-METHOD
 
     @property
-    def data(self):
-        """What the training data are known by."""
-        return self.train.key
-
-    @property
     def rows(self):
-        """Of the scorecard: the registered methods."""
-        return [name for name in surrogates.everyone() if name not in self.left_out]
+        """Of the scorecard: the registered methods but those that stand in for another."""
+        return [name for name in surrogates.everyone() if name not in STAND_INS.values()]
 
     def untrained(self, row, seed=None):
         """The model of a row, a registered name or "package.module:Class", as the track wants it."""
@@ -253,30 +231,26 @@ class Track:
         """What the data are, fit for JSON, with the hashes of each part; runs that are missing are simulated."""
         parts = {"train": self.train, "late": self.late, "validation": self.validation}
         parts |= {name: test.part for name, test in self.tests.items()}
+        what = {name: test.what for name, test in self.tests.items()}
         about = {
-            name: {
-                "what": self.tests[name].what if name in self.tests else name,
-                "runs": len(part.runs),
-                "frames": [run.sizes["time"] for run in part.runs],
-                "stimuli": [len(protocol.stimuli) for protocol in part.protocols],
-                "data_hash": [run.attrs["data_hash"] for run in part.runs],
-            }
-            for name, part in parts.items()
-            if part
-        }
+            name: {"what": what.get(name, name), "runs": len(part.runs),
+                   "frames": [run.sizes["time"] for run in part.runs],
+                   "stimuli": [len(protocol.stimuli) for protocol in part.protocols],
+                   "data_hash": [run.attrs["data_hash"] for run in part.runs]}
+            for name, part in parts.items() if part
+        }  # fmt: skip
         return {"track": self.name, "profile": self.profile, **self.card, "tissue": self.tissue.describe(),
                 "parts": about, "licence": "CC BY 4.0"}  # fmt: skip
 
 
 def fixed(profile, progress=True):
     """The paper's own data, split in time."""
-    size = get_profile(profile)
-    golden, tissue = golden_standard(profile, progress), Tissue(**SHEET)
+    size, tissue, golden = get_profile(profile), Tissue(**SHEET), golden_standard(profile, progress)
     protocol = pacing.periodic(CYCLE_LENGTH, size.beats, region.corner(tissue))
     train, test = split(golden, size.fraction)
-    starts = draw_starts(test, size.starts, size.warmup, size.steps, size.seed)
-    words = "one beat of the last fifth, from random phases"
-    cases = Test("beat", words, Recorded([test], [protocol]), [starts], size.warmup, size.steps)
+    starts = [draw_starts(test, size.starts, size.warmup, size.steps, size.seed)]
+    cases = Test("beat", "one beat of the last fifth, from random phases", Recorded([test], [protocol]), starts,
+                 size.warmup, size.steps)  # fmt: skip
     # The end of the training part chooses; models that choose nothing learn from it as well.
     validation = train.isel(time=slice(-max(size.warmup + size.steps + 1, train.sizes["time"] // 10), None))
     card = {
@@ -291,24 +265,21 @@ def fixed(profile, progress=True):
 def irregular(name, shape, profile, progress=True, seeds=(), **rules):
     """Any stimulus, any time; ``seeds`` are those of each profile."""
     s, tissue = SIZES[profile], Tissue(**SHEET | {"shape": shape})
-
-    def part(kind, pairs, duration, prelude=s.prelude, past=()):
-        folder = data_folder() / "tracks" / f"{name}-{profile}"
-        return Part(tissue, pairs, duration, prelude, folder, kind, progress, list(past))
+    part = partial(Part, tissue, folder=data_folder() / "tracks" / f"{name}-{profile}", progress=progress)
 
     def wild(kind, count, duration, rng):
-        return part(kind, protocols.wild(tissue, count, s.prelude, duration, rng), duration)
+        return part(protocols.wild(tissue, count, s.prelude, duration, rng), duration, s.prelude, kind=kind)
 
     rng = np.random.default_rng(LEARNING_SEED)
     train = wild("train", s.train, s.train_ms, rng)
     validation = wild("validation", s.validation, s.validation_ms, rng)
     pairs, past = protocols.after_minutes(tissue, s, np.random.default_rng(LATE_SEED))
-    late = part("late", pairs, s.late_ms, protocols.LATE_PRELUDE, past)
+    late = part(pairs, s.late_ms, protocols.LATE_PRELUDE, kind="late", past=past)
     tests, rng = {}, np.random.default_rng(TEST_SEED)
     for test, (words, pairs) in protocols.held_out(tissue, s, rng).items():
         moments = np.arange(s.warmup, s.warmup + 1000.0)
         starts = [np.sort(rng.choice(moments, s.starts, replace=False)) for _ in pairs]
-        runs = part(f"test-{test}", pairs, s.warmup + s.steps + 1000.0)
+        runs = part(pairs, s.warmup + s.steps + 1000.0, s.prelude, kind=f"test-{test}")
         tests[test] = Test(test, words, runs, starts, s.warmup, s.steps)
     words = f"{s.long / 1000:g} s of irregular pacing, run free from one start"
     runs = wild("test-long", 1, s.long + s.warmup, rng)
