@@ -152,15 +152,17 @@ def voltage_gates(V, cell_type="epi"):
     }
 
 
-class Voltage(NamedTuple):
-    """The factors of the currents that depend on voltage alone."""
-
-    CaL_in: float  # I_CaL = gCaL d f f2 fCaSS (CaL_in CaSS - CaL_out)
-    CaL_out: float
-    NaCa_in: float  # I_NaCa = kNaCa (NaCa_in Nai^3 - NaCa_out Cai)
-    NaCa_out: float
-    NaK: float  # I_NaK = PNaK NaK Nai / (Nai + KmNa)
-    pK: float  # I_pK = gpK pK (V - E_K)
+#: Factors of the currents that voltage alone decides: I_CaL = gCaL d f f2 fCaSS (CaL_in CaSS - CaL_out),
+#: I_NaCa = kNaCa (NaCa_in Nai^3 - NaCa_out Cai), I_NaK = PNaK NaK Nai / (Nai + KmNa), I_pK = gpK pK (V - E_K).
+Voltage = namedtuple("Voltage", "CaL_in CaL_out NaCa_in NaCa_out NaK pK")
+#: Reversal potentials [mV].
+Nernst = namedtuple("Nernst", "Na K Ks Ca")
+#: The open fraction of each channel: m^3 h j, d f f2 fCaSS, r s, Xr1 Xr2, Xs^2, and rectifier(V - E_K).
+Open = namedtuple("Open", "Na CaL to Kr Ks K1")
+#: Ionic currents [pA/pF], outward positive.
+Currents = namedtuple("Currents", "Na bNa CaL to Kr Ks K1 pK bCa pCa NaCa NaK")
+#: Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms].
+Fluxes = namedtuple("Fluxes", "Cai CaSR CaSS Rbar Nai Ki")
 
 
 def voltage_factors(V, c=None):
@@ -189,16 +191,6 @@ def rectifier(drive):
     opening = 0.1 / (1 + np.exp(0.06 * (drive - 200)))
     closing = (3 * np.exp(0.0002 * (drive + 100)) + np.exp(0.1 * (drive - 10))) / (1 + np.exp(-0.5 * drive))
     return opening / (opening + closing)
-
-
-#: Reversal potentials [mV].
-Nernst = namedtuple("Nernst", "Na K Ks Ca")
-#: The open fraction of each channel: m^3 h j, d f f2 fCaSS, r s, Xr1 Xr2, Xs^2, and rectifier(V - E_K).
-Open = namedtuple("Open", "Na CaL to Kr Ks K1")
-#: Ionic currents [pA/pF], outward positive.
-Currents = namedtuple("Currents", "Na bNa CaL to Kr Ks K1 pK bCa pCa NaCa NaK")
-#: Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms].
-Fluxes = namedtuple("Fluxes", "Cai CaSR CaSS Rbar Nai Ki")
 
 
 def reversal(Nai, Ki, Cai, c, log):

@@ -276,8 +276,7 @@ def reversals(conc, W, c):
     real, log = W.dtype.type, _log(W)
     for i in range(BLOCK):
         Nai, Ki, Cai = real(conc[5 * BLOCK + i]), real(conc[6 * BLOCK + i]), real(conc[i])
-        E = _reversal(Nai, Ki, Cai, c, log)
-        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = E
+        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = _reversal(Nai, Ki, Cai, c, log)
 
 
 @jit

@@ -133,7 +133,6 @@ def _run_small(steps, count, unknowns, grid, cells, tables, stimuli, notes, t, d
 
 @cuda.jit
 def _run_step(count, unknowns, grid, cells, tables, stimuli, notes, t, dt):
-    """One step of every cell."""
     i = cuda.grid(1)
     if i < count:
         _step(i, unknowns.V, unknowns.new, unknowns, grid, cells, tables, stimuli, notes, t, dt)
@@ -147,7 +146,6 @@ def _run_record(count, frame, frames, V, pad, conc):
 
 
 def _on_device(group):
-    """The group with its arrays on the device."""
     return type(group)(*(cuda.to_device(x) if isinstance(x, np.ndarray) else x for x in group))
 
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
-from cepkit.fields import TABLE, THRESHOLD, number
-from cepkit.fields import VARIABLES as FRAME_VARIABLES
+from cepkit.fields import TABLE, THRESHOLD, VARIABLES, number
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest
 
@@ -42,7 +41,7 @@ def _engine(device, levels):
 
 def simulate(
     tissue, protocol, duration, dt="adaptive", save_every=1.0, refine=1, cell_type="epi", parameters=None,
-    initial=None, dtype="float64", save=FRAME_VARIABLES, store=None, progress=True, threads=None,
+    initial=None, dtype="float64", save=VARIABLES, store=None, progress=True, threads=None,
     activation_level=THRESHOLD, device="cpu", attrs=None,
 ):  # fmt: skip
     """Simulate a tissue under a pacing protocol.
@@ -68,7 +67,7 @@ def simulate(
         Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete store of the same
         configuration is opened, one of another configuration is refused.
     threads, attrs
-        Default: all processors of this process; more attributes to write, which do not enter the run's hash.
+        By default all processors this process may use; more attributes to write, which do not enter the run's hash.
     device : {"cpu", "cuda", "auto"}
         ``"cuda"`` needs an NVIDIA GPU and a fixed ``dt``; ``"auto"`` takes one where there is one.
 
@@ -121,11 +120,11 @@ def _run(engine, target, tissue, refine, count, dt, progress):
     coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
     done = target.resume(state)
     if done < 0:
-        first = np.stack([state[name] for name in FRAME_VARIABLES])
+        first = np.stack([state[name] for name in VARIABLES])
         target.append(first[coarse][None], np.zeros((0, 2)))
         done = 0
     # Fixed by the size of the state, so that a resumed run adds the same numbers.
-    call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * state.cells), 1, _CALL))
+    call = int(np.clip(_CALL_BYTES / (8 * len(VARIABLES) * state.cells), 1, _CALL))
     long = (count - done) * save_every * state.blocks >= 20_000
     with bar(count, "simulate", "ms", progress and long, initial=done) as steps:
         while done < count:
@@ -136,11 +135,14 @@ def _run(engine, target, tissue, refine, count, dt, progress):
             steps.update(len(frames))
             if target.due(done, len(frames)):
                 target.checkpoint(done, state)
-    return target.finish(np.stack([state[name][coarse] for name in cell.STATES]), cell.STATES)
+    final = np.empty((len(cell.STATES), *tissue.shape))
+    for k, name in enumerate(cell.STATES):
+        final[k] = state[name][coarse]
+    return target.finish(final, cell.STATES)
 
 
 def final_state(trajectory):
-    """The full state at the end of a run, to start another from; it takes what :func:`simulate` returned, uncut.
+    """The full state at the end of a run, to start another from; a ValueError if the trajectory lacks its last frame.
 
     Examples
     --------
@@ -150,8 +152,7 @@ def final_state(trajectory):
     >>> again.Vm[0].item() == run.Vm[-1].item()
     True
     """
-    end = trajectory.attrs.get("final_time")
-    if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:
+    if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != trajectory.attrs.get("final_time"):
         hint = "hand over what simulate() returned, not a part of it"
         raise ValueError(f"trajectory carries no full state of its last frame; {hint}")
     return trajectory["final_state"].reset_coords(drop=True).to_dataset(dim="state")
@@ -191,8 +192,8 @@ def _check(tissue, protocol, dtype, save, refine):
         raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
-    if not save or not set(save) <= set(FRAME_VARIABLES):
-        raise ValueError(f"save={save!r} must name some of {FRAME_VARIABLES}")
+    if not save or not set(save) <= set(VARIABLES):
+        raise ValueError(f"save={save!r} must name some of {VARIABLES}")
     protocol.check(tissue.shape)
 
 
