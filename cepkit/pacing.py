@@ -75,7 +75,8 @@ class Protocol:
         """A ValueError if a region is not of this shape, the tissue's."""
         for its in (s.region.shape for s in self.stimuli):
             if its != shape:
-                raise ValueError(f"protocol: a region has shape {its}, the tissue {shape}; make it with this tissue")
+                said = f"a region has shape {its}, the tissue has {shape}; make the region with this tissue"
+                raise ValueError(f"protocol: {said}")
 
     def describe(self):
         """The protocol as plain data, for provenance; regions as base64 of their packed bits."""
@@ -122,7 +123,7 @@ def cross_field(tissue, s2, width=1.5, amplitude=AMPLITUDE, duration=DURATION, s
 
 
 def irregular(intervals, regions, seed, duration_total, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
-    """Stimuli at intervals uniform in ``intervals`` [ms], each at one of ``regions``, before ``duration_total`` [ms]."""
+    """Stimuli at intervals uniform in ``intervals`` [ms], each at one of ``regions``, before ``duration_total``."""
     low, high = number("intervals", intervals, "ms", positive=True)
     number("duration_total", duration_total, "ms", positive=True)
     if high < low:

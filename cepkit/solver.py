@@ -199,7 +199,7 @@ def _check(tissue, protocol, dtype, save, refine):
 
 def _initial(initial, tissue, fine):
     """Every state variable as an array on the fine grid."""
-    state = dict(cell.INITIAL_STATE) if initial is None else initial
+    state = cell.INITIAL_STATE if initial is None else initial
     if missing := [name for name in cell.STATES if name not in state]:
         raise ValueError(f"initial: {', '.join(missing)} missing; all of {cell.STATES} are needed")
     values = {name: number(f"initial[{name!r}]", np.asarray(state[name], float)) for name in cell.STATES}
