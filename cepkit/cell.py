@@ -1,14 +1,14 @@
 """The membrane: ten Tusscher and Panfilov 2006 (TP06), CellML lineage.
 
-Every equation of the cell model is written here once, as plain arithmetic.  Called with NumPy
-arrays these functions are the readable reference; compiled by :mod:`cepkit.kernel` the very same
-functions are the fast solver, which replaces only what depends on voltage alone by tables.
+Every equation of the cell model is written here once, as plain arithmetic.  Called with NumPy arrays these functions
+are the readable reference; compiled by :mod:`cepkit.kernel` the very same functions are the fast solver, which
+replaces only what depends on voltage alone by tables.
 
-Units: mV, ms, mM, pA/pF.  Source: ten Tusscher KHWJ, Panfilov AV. *Alternans and spiral breakup in
-a human ventricular tissue model.* Am J Physiol Heart Circ Physiol 291:H1088-H1100 (2006),
-doi:10.1152/ajpheart.00109.2006.
+Units: mV, ms, mM, pA/pF.  Source: ten Tusscher KHWJ, Panfilov AV. *Alternans and spiral breakup in a human ventricular
+tissue model.* Am J Physiol Heart Circ Physiol 291:H1088-H1100 (2006), doi:10.1152/ajpheart.00109.2006.
 """
 
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from cepkit.fields import number
 
 CELL_TYPES = ("epi", "endo", "m")
+_TYPE_CHANGES = {"epi": {}, "endo": {"gto": 0.073}, "m": {"gKs": 0.098}}
 
 VOLTAGE_GATES = ("Xr1", "Xr2", "Xs", "m", "h", "j", "d", "f", "f2", "s", "r")
 CONCENTRATIONS = ("Cai", "CaSR", "CaSS", "Rbar", "fCaSS", "Nai", "Ki")
@@ -23,10 +24,9 @@ STATES = ("Vm", *VOLTAGE_GATES, *CONCENTRATIONS)
 
 #: State of a paced epicardial cell at rest (CellML), in the order of STATES.
 INITIAL_STATE = {
-    "Vm": -85.23, "Xr1": 0.00621, "Xr2": 0.4712, "Xs": 0.0095, "m": 0.00172, "h": 0.7444,
-    "j": 0.7045, "d": 3.373e-5, "f": 0.7888, "f2": 0.9755, "s": 0.999998, "r": 2.42e-8,
-    "Cai": 0.000126, "CaSR": 3.64, "CaSS": 0.00036, "Rbar": 0.9073, "fCaSS": 0.9953,
-    "Nai": 8.604, "Ki": 136.89,
+    "Vm": -85.23, "Xr1": 0.00621, "Xr2": 0.4712, "Xs": 0.0095, "m": 0.00172, "h": 0.7444, "j": 0.7045, "d": 3.373e-5,
+    "f": 0.7888, "f2": 0.9755, "s": 0.999998, "r": 2.42e-8, "Cai": 0.000126, "CaSR": 3.64, "CaSS": 0.00036,
+    "Rbar": 0.9073, "fCaSS": 0.9953, "Nai": 8.604, "Ki": 136.89,
 }  # fmt: skip
 
 
@@ -89,9 +89,6 @@ class Constants(NamedTuple):
     Kbufss: float = 0.00025
 
 
-_TYPE_CHANGES = {"epi": {}, "endo": {"gto": 0.073}, "m": {"gKs": 0.098}}
-
-
 def parameters(cell_type="epi", changes=None):
     """Conductances and constants of a cell type (or an array of them), with the caller's changes by name."""
     kinds = np.unique(cell_type)
@@ -115,33 +112,26 @@ def parameters(cell_type="epi", changes=None):
     return conductances, constants
 
 
+@np.errstate(over="ignore", invalid="ignore")  # exp overflows at extreme voltages; 1 / inf = 0 is the right limit
 def voltage_gates(V, cell_type="epi"):
     """The eleven gates that voltage [mV] alone drives: ``name -> (steady state, time constant [ms])``."""
     exp = np.exp
 
     def sigmoid(x):
-        # exp overflows to inf for extreme voltages; 1 / inf = 0 is the right limit.
-        with np.errstate(over="ignore"):
-            return 1 / (1 + exp(-x))
+        return 1 / (1 + exp(-x))
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        low = V < -40
-        h_open = np.where(low, 0.057 * exp(-(V + 80) / 6.8), 0.0)
-        h_close = np.where(
-            low,
-            2.7 * exp(0.079 * V) + 310000 * exp(0.3485 * V),
-            0.77 / 0.13 * sigmoid((V + 10.66) / 11.1),
-        )
-        j_open = np.where(
-            low,
-            (-25428 * exp(0.2444 * V) - 6.948e-6 * exp(-0.04391 * V)) * (V + 37.78) * sigmoid(-0.311 * (V + 79.23)),
-            0.0,
-        )
-        j_close = np.where(
-            low,
-            0.02424 * exp(-0.01052 * V) * sigmoid(0.1378 * (V + 40.14)),
-            0.6 * exp(0.057 * V) * sigmoid(0.1 * (V + 32)),
-        )
+    low = V < -40
+    h_open = np.where(low, 0.057 * exp(-(V + 80) / 6.8), 0.0)
+    h_close = 2.7 * exp(0.079 * V) + 310000 * exp(0.3485 * V)
+    h_close = np.where(low, h_close, 0.77 / 0.13 * sigmoid((V + 10.66) / 11.1))
+    j_open = (-25428 * exp(0.2444 * V) - 6.948e-6 * exp(-0.04391 * V)) * (V + 37.78) * sigmoid(-0.311 * (V + 79.23))
+    j_open = np.where(low, j_open, 0.0)
+    j_close = 0.02424 * exp(-0.01052 * V) * sigmoid(0.1378 * (V + 40.14))
+    j_close = np.where(low, j_close, 0.6 * exp(0.057 * V) * sigmoid(0.1 * (V + 32)))
+    tau_m = sigmoid((V + 60) / 5) * (0.1 * sigmoid(-(V + 35) / 5) + 0.1 * sigmoid(-(V - 50) / 200))
+    tau_d = (1.4 * sigmoid((V + 35) / 13) + 0.25) * 1.4 * sigmoid(-(V + 5) / 5) + sigmoid((V - 50) / 20)
+    tau_f = 1102.5 * exp(-((V + 27) ** 2) / 225) + 200 * sigmoid((V - 13) / 10) + 180 * sigmoid(-(V + 30) / 10) + 20
+    tau_f2 = 562 * exp(-((V + 27) ** 2) / 240) + 31 * sigmoid((V - 25) / 10) + 80 * sigmoid(-(V + 30) / 10)
     hj_inf = sigmoid(-(V + 71.55) / 7.43) ** 2
     if cell_type == "endo":
         s = (sigmoid(-(V + 28) / 5), 1000 * exp(-((V + 67) ** 2) / 1000) + 8)
@@ -151,38 +141,28 @@ def voltage_gates(V, cell_type="epi"):
         "Xr1": (sigmoid((V + 26) / 7), 450 * sigmoid((V + 45) / 10) * 6 * sigmoid(-(V + 30) / 11.5)),
         "Xr2": (sigmoid(-(V + 88) / 24), 3 * sigmoid((V + 60) / 20) * 1.12 * sigmoid(-(V - 60) / 20)),
         "Xs": (sigmoid((V + 5) / 14), 1400 * sigmoid((V - 5) / 6) ** 0.5 * sigmoid(-(V - 35) / 15) + 80),
-        "m": (
-            sigmoid((V + 56.86) / 9.03) ** 2,
-            sigmoid((V + 60) / 5) * (0.1 * sigmoid(-(V + 35) / 5) + 0.1 * sigmoid(-(V - 50) / 200)),
-        ),
+        "m": (sigmoid((V + 56.86) / 9.03) ** 2, tau_m),
         "h": (hj_inf, 1 / (h_open + h_close)),
         "j": (hj_inf, 1 / (j_open + j_close)),
-        "d": (
-            sigmoid((V + 8) / 7.5),
-            (1.4 * sigmoid((V + 35) / 13) + 0.25) * 1.4 * sigmoid(-(V + 5) / 5) + sigmoid((V - 50) / 20),
-        ),
-        "f": (
-            sigmoid(-(V + 20) / 7),
-            1102.5 * exp(-((V + 27) ** 2) / 225) + 200 * sigmoid((V - 13) / 10) + 180 * sigmoid(-(V + 30) / 10) + 20,
-        ),
-        "f2": (
-            0.67 * sigmoid(-(V + 35) / 7) + 0.33,
-            562 * exp(-((V + 27) ** 2) / 240) + 31 * sigmoid((V - 25) / 10) + 80 * sigmoid(-(V + 30) / 10),
-        ),
+        "d": (sigmoid((V + 8) / 7.5), tau_d),
+        "f": (sigmoid(-(V + 20) / 7), tau_f),
+        "f2": (0.67 * sigmoid(-(V + 35) / 7) + 0.33, tau_f2),
         "s": s,
         "r": (sigmoid((V - 20) / 6), 9.5 * exp(-((V + 40) ** 2) / 1800) + 0.8),
     }
 
 
-class Voltage(NamedTuple):
-    """The factors of the currents that depend on voltage alone."""
-
-    CaL_in: float  # I_CaL = gCaL d f f2 fCaSS (CaL_in CaSS - CaL_out)
-    CaL_out: float
-    NaCa_in: float  # I_NaCa = kNaCa (NaCa_in Nai^3 - NaCa_out Cai)
-    NaCa_out: float
-    NaK: float  # I_NaK = PNaK NaK Nai / (Nai + KmNa)
-    pK: float  # I_pK = gpK pK (V - E_K)
+#: Factors of the currents that voltage alone decides: I_CaL = gCaL d f f2 fCaSS (CaL_in CaSS - CaL_out),
+#: I_NaCa = kNaCa (NaCa_in Nai^3 - NaCa_out Cai), I_NaK = PNaK NaK Nai / (Nai + KmNa), I_pK = gpK pK (V - E_K).
+Voltage = namedtuple("Voltage", "CaL_in CaL_out NaCa_in NaCa_out NaK pK")
+#: Reversal potentials [mV].
+Nernst = namedtuple("Nernst", "Na K Ks Ca")
+#: The open fraction of each channel: m^3 h j, d f f2 fCaSS, r s, Xr1 Xr2, Xs^2, and rectifier(V - E_K).
+Open = namedtuple("Open", "Na CaL to Kr Ks K1")
+#: Ionic currents [pA/pF], outward positive.
+Currents = namedtuple("Currents", "Na bNa CaL to Kr Ks K1 pK bCa pCa NaCa NaK")
+#: Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms].
+Fluxes = namedtuple("Fluxes", "Cai CaSR CaSS Rbar Nai Ki")
 
 
 def voltage_factors(V, c=None):
@@ -213,59 +193,15 @@ def rectifier(drive):
     return opening / (opening + closing)
 
 
-class Nernst(NamedTuple):
-    """Reversal potentials [mV]."""
-
-    Na: float
-    K: float
-    Ks: float
-    Ca: float
-
-
 def reversal(Nai, Ki, Cai, c, log):
     """Reversal potentials [mV] from concentrations [mM]."""
     RTF = c.R * c.T / c.F  # 26.7 mV
-    return Nernst(
-        RTF * log(c.Nao / Nai),
-        RTF * log(c.Ko / Ki),
-        RTF * log((c.Ko + c.pKNa * c.Nao) / (Ki + c.pKNa * Nai)),
-        0.5 * RTF * log(c.Cao / Cai),
-    )
-
-
-class Open(NamedTuple):
-    """Products of gates: the open fraction of each channel."""
-
-    Na: float  # m^3 h j
-    CaL: float  # d f f2 fCaSS
-    to: float  # r s
-    Kr: float  # Xr1 Xr2
-    Ks: float  # Xs^2
-    K1: float  # rectifier(V - E_K)
-
-
-class Currents(NamedTuple):
-    """Ionic currents [pA/pF], outward positive."""
-
-    Na: float
-    bNa: float
-    CaL: float
-    to: float
-    Kr: float
-    Ks: float
-    K1: float
-    pK: float
-    bCa: float
-    pCa: float
-    NaCa: float
-    NaK: float
+    Ks = RTF * log((c.Ko + c.pKNa * c.Nao) / (Ki + c.pKNa * Nai))
+    return Nernst(RTF * log(c.Nao / Nai), RTF * log(c.Ko / Ki), Ks, 0.5 * RTF * log(c.Cao / Cai))
 
 
 def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
-    """The twelve currents of the sarcolemma: voltage, groups of the terms above, concentrations, parameters.
-
-    ``root_Ko`` is ``sqrt(Ko / 5.4)``, handed in so that it is taken once.
-    """
+    """The twelve currents of the sarcolemma; ``root_Ko`` is ``sqrt(Ko / 5.4)``, handed in so that it is taken once."""
     return Currents(
         g.gNa * o.Na * (V - E.Na),
         g.gbNa * (V - E.Na),
@@ -285,17 +221,6 @@ def currents(V, o, v, E, Cai, CaSS, Nai, g, c, root_Ko):
 def membrane_current(i):
     """Sum of the ionic currents [pA/pF]: dV/dt = -(sum + stimulus) in a single cell."""
     return i.Na + i.bNa + i.CaL + i.to + i.Kr + i.Ks + i.K1 + i.pK + i.bCa + i.pCa + i.NaCa + i.NaK
-
-
-class Fluxes(NamedTuple):
-    """Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms]."""
-
-    Cai: float
-    CaSR: float
-    CaSS: float
-    Rbar: float
-    Nai: float
-    Ki: float
 
 
 def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
@@ -333,40 +258,22 @@ def all_currents(state, cell_type="epi", changes=None):
     g, c = parameters(cell_type, changes)
     y = {name: np.asarray(state[name], float) for name in STATES}
     E = reversal(y["Nai"], y["Ki"], y["Cai"], c, np.log)
-    o = Open(
-        Na=y["m"] ** 3 * y["h"] * y["j"],
-        CaL=y["d"] * y["f"] * y["f2"] * y["fCaSS"],
-        to=y["r"] * y["s"],
-        Kr=y["Xr1"] * y["Xr2"],
-        Ks=y["Xs"] ** 2,
-        K1=rectifier(y["Vm"] - E.K),
-    )
-    v = voltage_factors(y["Vm"], c)
-    root_Ko = np.sqrt(c.Ko / 5.4)
+    Na, CaL = y["m"] ** 3 * y["h"] * y["j"], y["d"] * y["f"] * y["f2"] * y["fCaSS"]
+    o = Open(Na, CaL, y["r"] * y["s"], y["Xr1"] * y["Xr2"], y["Xs"] ** 2, rectifier(y["Vm"] - E.K))
+    v, root_Ko = voltage_factors(y["Vm"], c), np.sqrt(c.Ko / 5.4)
     return currents(y["Vm"], o, v, E, y["Cai"], y["CaSS"], y["Nai"], g, c, root_Ko)
 
 
 def rhs(y, stimulus=0.0, cell_type="epi", changes=None):
-    """Right-hand side of the 19 equations: the reference for every integrator.
+    """Right-hand side of the 19 equations, the reference for every integrator: time derivatives [unit/ms].
 
-    Parameters
-    ----------
-    y : array, shape (19, ...)
-        State in the order of STATES.
-    stimulus : float or array
-        Stimulus current [pA/pF], negative = depolarising.
-
-    Returns
-    -------
-    array, shape (19, ...)
-        Time derivatives [unit/ms].
+    State and result have shape (19, ...), in the order of STATES; a negative stimulus [pA/pF] depolarises.
     """
     _, c = parameters(cell_type, changes)
     s = dict(zip(STATES, y, strict=True))
     i = all_currents(s, cell_type, changes)
-    flux = fluxes(i, stimulus, s["Cai"], s["CaSR"], s["CaSS"], s["Rbar"], c)
     rate = {name: (inf - s[name]) / tau for name, (inf, tau) in voltage_gates(s["Vm"], cell_type).items()}
     inf, tau = calcium_gate(s["CaSS"])
     rate |= {"Vm": -(membrane_current(i) + stimulus), "fCaSS": (inf - s["fCaSS"]) / tau}
-    rate |= flux._asdict()
+    rate |= fluxes(i, stimulus, s["Cai"], s["CaSR"], s["CaSS"], s["Rbar"], c)._asdict()
     return np.stack([rate[name] for name in STATES])

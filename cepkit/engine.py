@@ -8,11 +8,8 @@ import numpy as np
 from cepkit import cell, kernel
 from cepkit.fields import VARIABLES
 
-PRECISIONS = {  # gates and voltage, concentrations
-    "float64": (np.float64, np.float64),
-    "mixed": (np.float32, np.float64),
-    "float32": (np.float32, np.float32),
-}
+#: Of gates and voltage, and of concentrations.
+PRECISIONS = {"float64": (np.float64,) * 2, "mixed": (np.float32, np.float64), "float32": (np.float32,) * 2}
 
 
 class State:
@@ -20,16 +17,14 @@ class State:
 
     def __init__(self, tissue, initial, conductances, dtype):
         real, fine = PRECISIONS[dtype]
-        self.tissue, self.n = tissue, tissue.size
-        self.blocks = -(-self.n // kernel.BLOCK)
+        self.tissue, self.n, self.blocks = tissue, tissue.size, -(-tissue.size // kernel.BLOCK)
         self.cells = self.blocks * kernel.BLOCK
         strides = np.cumprod((1, *tissue.shape[:0:-1]))[::-1].astype(np.int64)
         self.pad = int(strides[0])
         self.V = np.full(self.cells + 2 * self.pad, cell.INITIAL_STATE["Vm"], real)
-        self.new = self.V.copy()
+        self.new, self.rates = self.V.copy(), np.zeros(1)
         self.gates = np.zeros((self.blocks, kernel.BLOCK * kernel.N_GATES), real)
         self.conc = np.zeros((self.blocks, kernel.N_CONC * kernel.BLOCK), fine)
-        self.rates = np.zeros(1)
         for name in cell.STATES:
             self[name] = initial[name]
         ahead, behind = np.zeros((2, len(strides), self.cells), real)
@@ -62,11 +57,10 @@ class State:
         self._view(name)[:] = self.padded(values)
 
     def arrays(self):
-        """Everything that a checkpoint must hold."""
+        """What a checkpoint must hold."""
         return {"V": self.V, "gates": self.gates, "conc": self.conc, "rates": self.rates}
 
     def restore(self, arrays):
-        """Go back to the state of a checkpoint."""
         for name, values in self.arrays().items():
             values[:] = arrays[name]
         self.new[:] = self.V
@@ -83,9 +77,8 @@ class Engine:
 
     def __init__(self, state, constants, cell_type, save_every, levels, stimuli, threshold, threads):
         macro, parts, limits = levels
-        self.state, self.stimuli, self.threshold = state, stimuli, float(threshold)
+        self.state, self.stimuli, self.threshold, self.save_every = state, stimuli, float(threshold), save_every
         self.clock = kernel.Clock(0.0, macro, round(save_every / macro), np.array(parts, np.int64), np.array(limits))
-        self.save_every = save_every
         real = state.V.dtype.type
         kinds, kind = np.unique(cell_type, return_inverse=True)
         kind = state.padded(kind.reshape(np.shape(cell_type)) * kernel.ROWS).reshape(-1)
@@ -98,12 +91,8 @@ class Engine:
         self.pool = ThreadPoolExecutor(self.threads)
 
     def run(self, first, count):
-        """Go on from frame ``first`` by ``count``: frames (count, 4, *tissue.shape), and activations (events, 2).
-
-        These are the time [ms] and the node of each, in the order of time.
-        """
-        s, start = self.state, float(first * self.save_every)
-        rows = self.stimuli.pulses
+        """Go on from frame ``first``: frames (count, 4, *tissue.shape), activations (events, 2): time [ms] and node."""
+        s, rows, start = self.state, self.stimuli.pulses, float(first * self.save_every)
         near = rows[(rows[:, 0] < start + count * self.save_every) & (rows[:, 1] > start)]
         unknowns = kernel.Unknowns(s.V, s.new, s.gates, s.conc)
         clock, stimuli = self.clock._replace(start=start), self.stimuli._replace(pulses=near)
@@ -123,8 +112,7 @@ class Engine:
     def _call(self, clock, unknowns, stimuli, count):
         """Frames, notes, and the number of steps taken."""
         s, notes = self.state, self._notes(self.threads)
-        frames = np.empty((count, len(VARIABLES), s.cells), np.float64)
-        rates = np.zeros((2, 8 * self.threads))
+        frames, rates = np.empty((count, len(VARIABLES), s.cells)), np.zeros((2, 8 * self.threads))
         rates[0, 0] = s.rates[0]
         team = kernel.Team(np.zeros(1, np.int64), rates, self.spans, self.scratch)
         given = team, clock, unknowns, s.grid, self.cells, self.tables, stimuli, notes, frames

@@ -2,16 +2,13 @@
 
 The equations are those of :mod:`cepkit.cell`; what is here is only what makes them fast.
 
-- **Blocks.** Cells stand in blocks of ``BLOCK``; inside a block each variable is contiguous, at a distance known to
-  the compiler.  So the loops over a block, which run the plain functions of ``cell`` on 32 cells at once, become SIMD
-  code without any alias checks.
-- **One table row per cell.** What voltage alone decides (steady state and decay of eleven gates, six factors of
-  currents) is tabulated over V with linear interpolation.  A row holds all of it, so that a cell makes one look-up,
-  and the SIMD lanes run over the columns.
+- **Blocks.** Inside a block of ``BLOCK`` cells each variable is contiguous, at a distance known to the compiler.  So
+  the loops over a block, which run the plain functions of ``cell``, become SIMD code without any alias checks.
+- **One table row per cell.** What voltage alone decides (eleven gates, six factors of currents) is tabulated over V
+  with linear interpolation.  A row holds all of it: a cell makes one look-up, and SIMD lanes run over the columns.
 - **Rush-Larsen.** ``gate = inf + (gate - inf) exp(-dt / tau)``, with the decay in the table, one for each level of dt.
 - **Threads meet at a spinning barrier** once a step: 24 x 24 cells are too little work for a pool's fork and join.
-- **Jacobi step.** A step reads the old voltages and writes the new ones, so the result does not depend on the number
-  of threads, bit for bit.
+- **Jacobi step.** A step reads old voltages and writes new ones, so the number of threads does not change a bit.
 """
 
 from collections import namedtuple
@@ -29,11 +26,10 @@ N_GATES = 12  # eleven gates and a spare column: SIMD lanes come in fours
 N_FACTORS, N_CONC = len(cell.Voltage._fields), len(cell.CONCENTRATIONS)
 WIDTH = 32  # columns of a table row: 12 steady states, 12 decays, 6 factors, 2 spare
 V_LOW, V_HIGH, V_STEP = -150.0, 150.0, 0.05  # [mV]
-ONE = np.float32(1)
-RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
 ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
-
+RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
+ONE = np.float32(1)
 # Rows of a thread's scratch block: reversal potentials, factors, open fractions, stimulus, diffusion.
 _NERNST, _FACTOR, _OPEN, STIM, LAP, N_SCRATCH = 0, 4, 10, 16, 17, 18
 
@@ -67,10 +63,9 @@ def _both(double, single=None):
 _reversal, _currents, _membrane_current = map(_inline, (cell.reversal, cell.currents, cell.membrane_current))
 _fluxes, _calcium_gate = _both(cell.fluxes), _both(cell.calcium_gate)
 _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
-
+_sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 # What the time loop is given, on any device: groups of arrays and numbers.
-
 #: What is stepped: voltages [mV] (pad + cells + pad) and as many for the next step, gates (blocks, BLOCK * N_GATES)
 #: and concentrations (blocks, N_CONC * BLOCK).  The result stands in ``new`` if the number of steps was odd.
 Unknowns = namedtuple("Unknowns", "V new gates conc")
@@ -110,9 +105,6 @@ def rectifier_table(dtype=np.float64):
     """Table of the open fraction of I_K1 over V - E_K."""
     drive = np.arange(DRIVE_LOW, DRIVE_HIGH + DRIVE_STEP / 2, DRIVE_STEP)
     return cell.rectifier(drive).astype(dtype)
-
-
-_sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 def _item(context, builder, kind, array, index=None):
@@ -156,9 +148,8 @@ def _gather(typingctx, kind, array, first, lane):
         _, block, row, index = args
         start = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), BLOCK)), index)
         base = _item(context, builder, signature.args[1], block, start)
-        offsets = [ir.Constant(ir.IntType(64), k * BLOCK) for k in range(made.count)]
-        values = [builder.load(builder.gep(base, [offset])) for offset in offsets]
-        return context.make_tuple(builder, made, values)
+        items = (builder.gep(base, [ir.Constant(ir.IntType(64), k * BLOCK)]) for k in range(made.count))
+        return context.make_tuple(builder, made, [builder.load(item) for item in items])
 
     return made(kind, array, types.int64, types.int64), code
 
@@ -187,8 +178,7 @@ class _Lanes:
         self.builder.store(value, self.lanes(base, offset), align=self.align)
 
     def fma(self, a, b, c):
-        product = self.builder.fmul(a, b, flags=("contract",))
-        return self.builder.fadd(product, c, flags=("contract",))
+        return self.builder.fadd(self.builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
 
     def interpolate(self, row, offset):
         low = self.load(row, offset)
@@ -214,8 +204,7 @@ def _relax(typingctx, gates, first, table, row, weight, W, cell):
         wide = 256 // dtype.bitwidth  # a register holds four doubles or eight floats
         four, widest = (_Lanes(context, builder, dtype, args[4], count) for count in (4, wide))
         for lanes, k in [(widest, k) for k in range(0, 8, wide)] + [(four, 8)]:
-            inf = lanes.interpolate(base, k)
-            decay = lanes.interpolate(base, N_GATES + k)
+            inf, decay = lanes.interpolate(base, k), lanes.interpolate(base, N_GATES + k)
             away = builder.fsub(lanes.load(gate, k), inf)
             lanes.store(lanes.fma(away, decay, inf), gate, k)
         scratch = _item(context, builder, kinds[5], args[5], args[6])
@@ -226,8 +215,7 @@ def _relax(typingctx, gates, first, table, row, weight, W, cell):
             builder.store(value, widest.pointer(scratch, (_FACTOR + k) * BLOCK))
         return context.get_dummy_value()
 
-    signature = types.void(gates, types.int64, table, types.int64, table.dtype, W, types.int64)
-    return signature, code
+    return types.void(gates, types.int64, table, types.int64, table.dtype, W, types.int64), code
 
 
 @_inline
@@ -288,8 +276,7 @@ def reversals(conc, W, c):
     real, log = W.dtype.type, _log(W)
     for i in range(BLOCK):
         Nai, Ki, Cai = real(conc[5 * BLOCK + i]), real(conc[6 * BLOCK + i]), real(conc[i])
-        E = _reversal(Nai, Ki, Cai, c, log)
-        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = E
+        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = _reversal(Nai, Ki, Cai, c, log)
 
 
 @jit
@@ -335,12 +322,8 @@ def _diffuse(V, start, W, strides, ahead, behind, first):
 
 @jit
 def react(V, new, start, conc, W, g, c, root_Ko, dt):
-    """Phase 3, SIMD over cells: currents, concentrations, voltage.
-
-    Rates are taken in the precision of ``W``; what they add up to keeps that of ``conc``.
-    """
-    real = W.dtype.type
-    calcium_gate, small_exp, fluxes = _calcium_gate(W), _small_exp(W), _fluxes(W)
+    """Phase 3, SIMD over cells: currents, concentrations, voltage; rates as precise as ``W``, sums as ``conc``."""
+    real, calcium_gate, small_exp, fluxes = W.dtype.type, _calcium_gate(W), _small_exp(W), _fluxes(W)
     step = real(dt)
     for i in range(BLOCK):
         v = _get(V, start + i)
@@ -349,10 +332,9 @@ def react(V, new, start, conc, W, g, c, root_Ko, dt):
         stimulus = W[STIM * BLOCK + i]
         inf, tau = calcium_gate(CaSS)
         fCaSS = inf + (real(conc[4 * BLOCK + i]) - inf) * small_exp(-step / tau)
-        o = _gather(_Open, W, _OPEN, i)
+        o, factors = _gather(_Open, W, _OPEN, i), _gather(_Voltage, W, _FACTOR, i)
         o = _Open(o.Na, o.CaL * fCaSS, o.to, o.Kr, o.Ks, o.K1)
-        factors, E = _gather(_Voltage, W, _FACTOR, i), _gather(_Nernst, W, _NERNST, i)
-        conductances = _gather(_Conductances, g, 0, i)
+        E, conductances = _gather(_Nernst, W, _NERNST, i), _gather(_Conductances, g, 0, i)
         now = _currents(v, o, factors, E, Cai, CaSS, Nai, conductances, c, root_Ko)
         flux = fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
         conc[i] += step * flux.Cai
@@ -362,21 +344,19 @@ def react(V, new, start, conc, W, g, c, root_Ko, dt):
         conc[4 * BLOCK + i] = fCaSS
         conc[5 * BLOCK + i] += step * flux.Nai
         conc[6 * BLOCK + i] += step * flux.Ki
-        rate = W[LAP * BLOCK + i] - _membrane_current(now) - stimulus
-        new[np.uint64(start + i)] = v + step * rate
+        new[np.uint64(start + i)] = v + step * (W[LAP * BLOCK + i] - _membrane_current(now) - stimulus)
 
 
 @jit
 def _fastest(V, new, start, conc, dt):
     """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release.
 
-    Release into the subspace is the second fast event of a beat and outlasts the upstroke; steps that ignore it lose
-    a percent of the calcium transient, and over a hundred beats of sodium too.
+    Release outlasts the upstroke; steps that ignore it lose a percent of the calcium transient, and over a hundred
+    beats of sodium too.
     """
     most = 0.0
     for i in range(BLOCK):
-        change = abs(_get(new, start + i) - _get(V, start + i)) / dt
-        release = RELEASE * conc[2 * BLOCK + i]
+        change, release = abs(_get(new, start + i) - _get(V, start + i)) / dt, RELEASE * conc[2 * BLOCK + i]
         most = change if change > most else most
         most = release if release > most else most
     return most
@@ -424,8 +404,7 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
     start, macro, per_frame, substeps, limits = clock
     counter, rates, spans, scratch = team
     threads, W = spans.shape[0] - 1, scratch[thread]
-    nodes, times = notes.nodes[thread], notes.times[thread]
-    rectify, threshold = tables.rectifier, notes.threshold
+    nodes, times, threshold, rectify = notes.nodes[thread], notes.times[thread], notes.threshold, tables.rectifier
     levels, per_block = substeps.shape[0], conductances.shape[0] > 1
     done = events = 0
     for frame in range(frames.shape[0]):
@@ -443,8 +422,7 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
                     look_up(V, at, gates[b], kind, first, W, table, rectify)
                     _diffuse(V, at, W, strides, ahead, behind, first)
                     _stimulate(W, first, t, dt, pulses, masks)
-                    g = conductances[b if per_block else 0]
-                    react(V, new, at, conc[b], W, g, c, root_Ko, dt)
+                    react(V, new, at, conc[b], W, conductances[b if per_block else 0], c, root_Ko, dt)
                     events = _note_activations(V, new, at, first, t, dt, threshold, nodes, times, events)
                     if levels > 1:
                         most = max(most, _fastest(V, new, at, conc[b], dt))

@@ -1,10 +1,9 @@
 """The time loop on an NVIDIA GPU: the same equations, groups of arguments and memory layout as on the CPU.
 
-A block of cells in :mod:`cepkit.kernel` is as wide as a warp, so that the lanes of a warp read neighbouring numbers
-of its state.  A sheet of at most ``SMALL`` cells runs in one persistent thread block, which meets at its own barrier
-after each step and whose threads take several cells each: one step wants some 250 registers, and a block has 65 536.
-A larger sheet takes a kernel launch a step.  The step is fixed: choosing it adaptively would bring the largest dV/dt
-of the whole sheet back to the host each time.
+A block of cells in :mod:`cepkit.kernel` is as wide as a warp, whose lanes so read neighbouring numbers.  A sheet of at
+most ``SMALL`` cells runs in one persistent thread block, which meets at its own barrier after each step and whose
+threads take several cells each: one step wants some 250 registers, and a block has 65 536.  A larger sheet takes a
+kernel launch a step.  The step is fixed: choosing it would bring the sheet's largest dV/dt back to the host each time.
 
 This module needs numba's CUDA target; ``NUMBA_ENABLE_CUDASIM=1`` runs it without a GPU, slowly.
 """
@@ -38,8 +37,17 @@ def _clip(x, high):
 
 @_device
 def _between(table, at, rise, w):
-    """Linear interpolation between two entries of a table."""
     return table[at] + w * (table[at + rise] - table[at])
+
+
+@_device
+def _conductances(p, lane):
+    """The twelve conductances of one cell of a block."""
+    return _Conductances(
+        p[lane], p[BLOCK + lane], p[2 * BLOCK + lane], p[3 * BLOCK + lane], p[4 * BLOCK + lane], p[5 * BLOCK + lane],
+        p[6 * BLOCK + lane], p[7 * BLOCK + lane], p[8 * BLOCK + lane], p[9 * BLOCK + lane], p[10 * BLOCK + lane],
+        p[11 * BLOCK + lane],
+    )  # fmt: skip
 
 
 @_device
@@ -49,18 +57,14 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     y, pad, c, table, rectify = unknowns.conc[b], grid.pad, cells.constants, tables.voltage, tables.rectifier
     Cai, CaSR, CaSS, Rbar = y[lane], y[BLOCK + lane], y[2 * BLOCK + lane], y[3 * BLOCK + lane]
     fCaSS, Nai, Ki = y[4 * BLOCK + lane], y[5 * BLOCK + lane], y[6 * BLOCK + lane]
-    v = V[pad + i]
-    E = _reversal(Nai, Ki, Cai, c, _log)
-
+    v, E = V[pad + i], _reversal(Nai, Ki, Cai, c, _log)
     x = _clip((v - V_LOW) / V_STEP, ROWS - 1.001)
     row = int(x)
     w = x - row
     row = (row + cells.kind[i]) * WIDTH
-    gate = unknowns.gates[b]
-    first = lane * N_GATES
+    gate, first = unknowns.gates[b], lane * N_GATES
     for k in range(N_GATES):
-        inf = _between(table, row + k, WIDTH, w)
-        decay = _between(table, row + N_GATES + k, WIDTH, w)
+        inf, decay = _between(table, row + k, WIDTH, w), _between(table, row + N_GATES + k, WIDTH, w)
         gate[first + k] = inf + (gate[first + k] - inf) * decay
     f = row + 2 * N_GATES
     CaL_in, CaL_out = _between(table, f, WIDTH, w), _between(table, f + 1, WIDTH, w)
@@ -75,13 +79,7 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     m, h, j = gate[first + 3], gate[first + 4], gate[first + 5]
     d, ff, f2, s, r = gate[first + 6], gate[first + 7], gate[first + 8], gate[first + 9], gate[first + 10]
     opened = _Open(m * m * m * h * j, d * ff * f2 * fCaSS, r * s, Xr1 * Xr2, Xs * Xs, K1)
-
-    p = cells.conductances[b % cells.conductances.shape[0]]
-    g = _Conductances(
-        p[lane], p[BLOCK + lane], p[2 * BLOCK + lane], p[3 * BLOCK + lane], p[4 * BLOCK + lane], p[5 * BLOCK + lane],
-        p[6 * BLOCK + lane], p[7 * BLOCK + lane], p[8 * BLOCK + lane], p[9 * BLOCK + lane], p[10 * BLOCK + lane],
-        p[11 * BLOCK + lane],
-    )  # fmt: skip
+    g = _conductances(cells.conductances[b % cells.conductances.shape[0]], lane)
     stimulus = 0.0
     for k in range(stimuli.pulses.shape[0]):
         begin, end, amplitude = stimuli.pulses[k, 0], stimuli.pulses[k, 1], stimuli.pulses[k, 2]
@@ -92,7 +90,6 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     for axis in range(grid.strides.shape[0]):
         s = grid.strides[axis]
         spread += grid.ahead[axis, i] * (V[pad + i + s] - v) + grid.behind[axis, i] * (V[pad + i - s] - v)
-
     now = _currents(v, opened, factors, E, Cai, CaSS, Nai, g, c, cells.root_Ko)
     flux = _fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
     y[lane] = Cai + dt * flux.Cai
@@ -136,7 +133,6 @@ def _run_small(steps, count, unknowns, grid, cells, tables, stimuli, notes, t, d
 
 @cuda.jit
 def _run_step(count, unknowns, grid, cells, tables, stimuli, notes, t, dt):
-    """One step of every cell."""
     i = cuda.grid(1)
     if i < count:
         _step(i, unknowns.V, unknowns.new, unknowns, grid, cells, tables, stimuli, notes, t, dt)
@@ -150,7 +146,6 @@ def _run_record(count, frame, frames, V, pad, conc):
 
 
 def _on_device(group):
-    """The group with its arrays on the device."""
     return type(group)(*(cuda.to_device(x) if isinstance(x, np.ndarray) else x for x in group))
 
 

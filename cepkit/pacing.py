@@ -16,8 +16,7 @@ class Stimulus:
 
     Examples
     --------
-    >>> everywhere = cep.region.everywhere(cep.Tissue((4, 4)))
-    >>> cep.Stimulus(10.0, everywhere, duration=2.0).amplitude
+    >>> cep.Stimulus(10.0, cep.region.everywhere(cep.Tissue((4, 4))), duration=2.0).amplitude
     -52.0
     """
 
@@ -74,8 +73,8 @@ class Protocol:
 
     def check(self, shape):
         """A ValueError if a region is not of this shape, the tissue's."""
-        for stimulus in self.stimuli:
-            if (its := stimulus.region.shape) != shape:
+        for its in (s.region.shape for s in self.stimuli):
+            if its != shape:
                 said = f"a region has shape {its}, the tissue has {shape}; make the region with this tissue"
                 raise ValueError(f"protocol: {said}")
 
@@ -111,9 +110,9 @@ def ramp(first, last, beats, region, amplitude=AMPLITUDE, duration=DURATION, sta
 
 
 def cross_field(tissue, s2, width=1.5, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
-    """A plane wave along x, started by a strip of ``width`` mm, and after ``s2`` ms a quarter of a 2-D tissue.
+    """A plane wave along x from a strip of ``width`` mm, and after ``s2`` ms a quarter of a 2-D tissue.
 
-    It is the way to re-entry, which starts where the second stimulus meets a tail that is half recovered.
+    Re-entry starts where the second stimulus meets a tail that is half recovered.
     """
     if len(tissue.shape) != 2:
         raise ValueError(f"tissue has {len(tissue.shape)} axes; a cross-field protocol needs 2")
@@ -124,16 +123,12 @@ def cross_field(tissue, s2, width=1.5, amplitude=AMPLITUDE, duration=DURATION, s
 
 
 def irregular(intervals, regions, seed, duration_total, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
-    """Stimuli at random intervals and sites, reproducible by ``seed``; none at or after ``duration_total`` [ms].
-
-    The intervals are uniform between the shortest and the longest, ``intervals`` [ms]; each site is one of ``regions``.
-    """
+    """Stimuli at intervals uniform in ``intervals`` [ms], each at one of ``regions``, before ``duration_total``."""
     low, high = number("intervals", intervals, "ms", positive=True)
     number("duration_total", duration_total, "ms", positive=True)
     if high < low:
         raise ValueError(f"intervals={intervals!r} must be (shortest, longest)")
-    rng = np.random.default_rng(seed)
-    stimuli, t = [], float(start)
+    rng, stimuli, t = np.random.default_rng(seed), [], float(start)
     while t < duration_total:
         stimuli.append(Stimulus(t, regions[rng.integers(len(regions))], duration, amplitude))
         t += rng.uniform(low, high)
@@ -151,13 +146,11 @@ def stimulus_field(protocol, like):
     >>> field.dims, field.time.values[(field != 0).any(("y", "x"))].tolist()
     (('time', 'y', 'x'), [5.0, 25.0])
     """
-    time = like["time"]
-    grid = [d for d in SPACE if d in like.dims]
+    begin, grid = like["time"].values, [d for d in SPACE if d in like.dims]
     shape = tuple(like.sizes[d] for d in grid)
     protocol.check(shape)
-    step = float(time[1] - time[0]) if time.size > 1 else 1.0
-    values = np.zeros((time.size, *shape), np.float32)
-    begin = time.values
+    step = float(begin[1] - begin[0]) if begin.size > 1 else 1.0
+    values = np.zeros((begin.size, *shape), np.float32)
     for stimulus in protocol.stimuli:
         overlap = np.minimum(begin + step, stimulus.start + stimulus.duration) - np.maximum(begin, stimulus.start)
         for k in np.flatnonzero(overlap > 1e-12):

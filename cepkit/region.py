@@ -32,8 +32,7 @@ def corner(tissue, fraction=0.2):
     """The far corner: the last ``fraction`` of every side, [0.8, 1] x [0.8, 1] in the paper."""
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction!r} must lie in (0, 1]")
-    limits = {dim: ((1 - fraction) * length, length) for dim, length in zip(tissue.dims, tissue.extent, strict=True)}
-    return box(tissue, **limits)
+    return box(tissue, **{d: ((1 - fraction) * side, side) for d, side in zip(tissue.dims, tissue.extent, strict=True)})
 
 
 def disc(tissue, centre, radius):

@@ -1,12 +1,13 @@
 """simulate(): tissue and protocol in, trajectory out.
 
-The monodomain equation ``dV/dt = div(D grad V) - (I_ion + I_stim)`` with a cell of
-:mod:`cepkit.cell` at every node.  Gates are advanced by Rush and Larsen's exponential step
-(doi:10.1109/TBME.1978.326270), everything else by an explicit Euler step, in one pass.
+The monodomain equation ``dV/dt = div(D grad V) - (I_ion + I_stim)`` with a cell of :mod:`cepkit.cell` at every node.
+Gates are advanced by Rush and Larsen's exponential step (doi:10.1109/TBME.1978.326270), everything else by an explicit
+Euler step, in one pass.
 """
 
 import functools
 import json
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
@@ -14,8 +15,7 @@ import numpy as np
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
-from cepkit.fields import TABLE, THRESHOLD, number
-from cepkit.fields import VARIABLES as FRAME_VARIABLES
+from cepkit.fields import TABLE, THRESHOLD, VARIABLES, number
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest
 
@@ -32,21 +32,16 @@ def _engine(device, levels):
     """The class that runs the kernel on a device."""
     if device not in ("cpu", "cuda", "auto"):
         raise ValueError(f'device={device!r} is not known; choose "cpu", "cuda" or "auto"')
-    if device == "auto":
-        from numba import cuda
-
-        # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
-        device = "cuda" if cuda.is_available() and len(levels[1]) == 1 else "cpu"
-    if device == "cpu":
+    # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
+    if device == "cpu" or (device == "auto" and len(levels[1]) > 1):
         return Engine
-    from cepkit.kernel_cuda import CudaEngine
-
-    return CudaEngine
+    gpu = import_module("cepkit.kernel_cuda")  # an optional part, loaded on first use
+    return gpu.CudaEngine if device == "cuda" or gpu.cuda.is_available() else Engine
 
 
 def simulate(
     tissue, protocol, duration, dt="adaptive", save_every=1.0, refine=1, cell_type="epi", parameters=None,
-    initial=None, dtype="float64", save=FRAME_VARIABLES, store=None, progress=True, threads=None,
+    initial=None, dtype="float64", save=VARIABLES, store=None, progress=True, threads=None,
     activation_level=THRESHOLD, device="cpu", attrs=None,
 ):  # fmt: skip
     """Simulate a tissue under a pacing protocol.
@@ -66,17 +61,13 @@ def simulate(
         State to start from, all 19 variables; see :func:`final_state`.
     dtype : {"float64", "mixed", "float32"}
         ``mixed`` keeps concentrations in float64 and the rest in float32.
-    save : sequence of str
-        Which of Vm, Cai, CaSR, CaSS to keep.
+    save, activation_level
+        Which of Vm, Cai, CaSR, CaSS to keep; the voltage [mV] whose upward crossings are noted as activations.
     store : path, optional
         Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete store of the same
         configuration is opened, one of another configuration is refused.
-    threads : int, optional
-        Default: all processors that this process may use.
-    activation_level : float
-        Upward crossings of this voltage [mV] are noted as activations.
-    attrs : mapping, optional
-        More attributes to write, such as ``cycle_length``; they do not enter the run's hash.
+    threads, attrs
+        By default all processors this process may use; more attributes to write, which do not enter the run's hash.
     device : {"cpu", "cuda", "auto"}
         ``"cuda"`` needs an NVIDIA GPU and a fixed ``dt``; ``"auto"`` takes one where there is one.
 
@@ -85,12 +76,7 @@ def simulate(
     xr.Dataset
         Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The coordinates
         ``activation_time`` and ``activation_node`` list every activation, taken inside the time loop; ``final_state``
-        is the full state at the end.
-
-    Raises
-    ------
-    FloatingPointError
-        If the solution diverges: says when and where.
+        is the full state at the end.  Raises FloatingPointError, with time and place, if the solution diverges.
 
     Examples
     --------
@@ -123,10 +109,8 @@ def simulate(
     with target:
         state = State(fine, initial, conductances, dtype)
         del initial
-        stimuli = _stimuli(protocol, state, refine)
-        engine = _engine(device, levels)(
-            state, constants, cell_type, save_every, levels, stimuli, activation_level, threads or processors()
-        )
+        given = _stimuli(protocol, state, refine), activation_level, threads or processors()
+        engine = _engine(device, levels)(state, constants, cell_type, save_every, levels, *given)
         return _run(engine, target, tissue, refine, count, dt, progress)
 
 
@@ -136,11 +120,11 @@ def _run(engine, target, tissue, refine, count, dt, progress):
     coarse = (..., *(slice(None, None, refine if n > 1 else 1) for n in tissue.shape))
     done = target.resume(state)
     if done < 0:
-        first = np.stack([state[name] for name in FRAME_VARIABLES])
+        first = np.stack([state[name] for name in VARIABLES])
         target.append(first[coarse][None], np.zeros((0, 2)))
         done = 0
     # Fixed by the size of the state, so that a resumed run adds the same numbers.
-    call = int(np.clip(_CALL_BYTES / (8 * len(FRAME_VARIABLES) * state.cells), 1, _CALL))
+    call = int(np.clip(_CALL_BYTES / (8 * len(VARIABLES) * state.cells), 1, _CALL))
     long = (count - done) * save_every * state.blocks >= 20_000
     with bar(count, "simulate", "ms", progress and long, initial=done) as steps:
         while done < count:
@@ -158,9 +142,7 @@ def _run(engine, target, tissue, refine, count, dt, progress):
 
 
 def final_state(trajectory):
-    """The full state at the end of a run, to start another from.
-
-    A ValueError if the trajectory does not carry it: it must be what :func:`simulate` returned, with its last frame.
+    """The full state at the end of a run, to start another from; a ValueError if the trajectory lacks its last frame.
 
     Examples
     --------
@@ -170,8 +152,7 @@ def final_state(trajectory):
     >>> again.Vm[0].item() == run.Vm[-1].item()
     True
     """
-    end = trajectory.attrs.get("final_time")
-    if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != end:
+    if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != trajectory.attrs.get("final_time"):
         hint = "hand over what simulate() returned, not a part of it"
         raise ValueError(f"trajectory carries no full state of its last frame; {hint}")
     return trajectory["final_state"].reset_coords(drop=True).to_dataset(dim="state")
@@ -200,8 +181,7 @@ def _time_step(tissue, duration, dt, save_every):
     if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
         bound = f"the largest step that works is {largest:.4g} ms"
         raise ValueError(f"dt={dt!r} is over the stability bound of this tissue; {bound}")
-    steps = _multiple(save_every, dt)
-    if not steps:
+    if not (steps := _multiple(save_every, dt)):
         raise ValueError(f"save_every={save_every!r} must be a multiple of dt={dt!r}")
     return float(save_every), [steps], [0.0]
 
@@ -212,16 +192,15 @@ def _check(tissue, protocol, dtype, save, refine):
         raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
-    if not save or not set(save) <= set(FRAME_VARIABLES):
-        raise ValueError(f"save={save!r} must name some of {FRAME_VARIABLES}")
+    if not save or not set(save) <= set(VARIABLES):
+        raise ValueError(f"save={save!r} must name some of {VARIABLES}")
     protocol.check(tissue.shape)
 
 
 def _initial(initial, tissue, fine):
     """Every state variable as an array on the fine grid."""
-    state = dict(cell.INITIAL_STATE) if initial is None else initial
-    missing = [name for name in cell.STATES if name not in state]
-    if missing:
+    state = cell.INITIAL_STATE if initial is None else initial
+    if missing := [name for name in cell.STATES if name not in state]:
         raise ValueError(f"initial: {', '.join(missing)} missing; all of {cell.STATES} are needed")
     values = {name: number(f"initial[{name!r}]", np.asarray(state[name], float)) for name in cell.STATES}
     for name, value in values.items():

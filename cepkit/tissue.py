@@ -29,8 +29,8 @@ class Tissue:
 
     shape: tuple  # nodes along (x,), (y, x) or (z, y, x); (1, 1) is a single cell
     spacing: float = 0.25  # distance between nodes, one number or one per axis [mm]
-    #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, or an array of ``shape`` that gives every node
-    #: its own isotropic value; 0 is a scar that conducts nothing.
+    #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, or an isotropic value for every node, an array
+    #: of ``shape``; 0 is a scar that conducts nothing.
     diffusivity: float = 0.125
 
     def __post_init__(self):
@@ -48,12 +48,10 @@ class Tissue:
 
     @property
     def dims(self):
-        """Names of the axes, in the order of ``shape``."""
         return SPACE[-len(self.shape) :]
 
     @property
     def size(self):
-        """Number of nodes."""
         return int(np.prod(self.shape))
 
     @property
@@ -79,8 +77,7 @@ class Tissue:
         faces half way between nodes (with the harmonic mean of D), divided by the node's volume, which is half a cell
         on an edge.  Nothing flows out, and what one node loses its neighbour gains.
         """
-        ahead = np.zeros((len(self.shape), *self.shape))
-        behind = np.zeros_like(ahead)
+        ahead, behind = np.zeros((2, len(self.shape), *self.shape))
         for axis, (n, h) in enumerate(zip(self.shape, self.spacing, strict=True)):
             D = self.diffusivity
             D = np.moveaxis(np.full(self.shape, D[axis]) if isinstance(D, tuple) else D, axis, -1)
@@ -121,7 +118,7 @@ class Tissue:
     def share(self, region, factor):
         """How much of each node's volume a region of a grid ``factor`` times as coarse covers.
 
-        A coarse node stands for the volume around it; a fine node half way between two coarse ones lies half in either.
+        A fine node half way between two coarse ones lies half in either.
         """
         share = np.asarray(region, float)
         for axis, n in enumerate(self.shape):
@@ -139,5 +136,4 @@ class Tissue:
 
     def describe(self):
         """The tissue as plain data, for provenance."""
-        D = np.asarray(self.diffusivity).tolist()
-        return {"shape": list(self.shape), "spacing": list(self.spacing), "diffusivity": D}
+        return {name: np.asarray(getattr(self, name)).tolist() for name in ("shape", "spacing", "diffusivity")}
