@@ -135,8 +135,9 @@ def leading(moment, count, exact=None):
 class Windows:
     """Training sequences X_i = {x_t, ..., x_(t + N_t - 1)} of Section 3.1, cut out only when asked for.
 
-    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.  X is a tensor (time, N_in) or a list of such; windows of ``length`` (N_t) frames, whose starts are ``stride``
-    frames apart, never reach over the end of one trajectory into the next.
+    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.  X is a tensor (time, N_in) or a
+    list of such; windows of ``length`` (N_t) frames, whose starts are ``stride`` frames apart, never reach over the end
+    of one trajectory into the next.
     """
 
     def __init__(self, X, length, stride=1):

@@ -100,15 +100,8 @@ def clock(model, history, steps, repeats=5, stimulus=None, warmups=1):
         _synchronise()
         times.append(1000 * (time.perf_counter() - began))
     times = times[warmups:]
-    return {
-        "median": float(np.median(times)),
-        "fastest": min(times),
-        "slowest": max(times),
-        "repeats": repeats,
-        "starts": history.sizes.get("start", 1),
-        "steps": steps,
-        "threads": torch.get_num_threads(),
-    }
+    found = {"median": float(np.median(times)), "fastest": min(times), "slowest": max(times), "repeats": repeats}
+    return found | {"starts": history.sizes.get("start", 1), "steps": steps, "threads": torch.get_num_threads()}
 
 
 def _synchronise():

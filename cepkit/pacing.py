@@ -32,7 +32,7 @@ class Stimulus:
         if not isinstance(self.region, xr.DataArray) or self.region.dtype != bool:
             hint = "make one with cepkit.region, for example cepkit.region.corner(tissue)"
             raise ValueError(f"Stimulus: region must be a boolean DataArray on the tissue's grid; {hint}")
-        if not bool(self.region.any()):
+        if not self.region.values.any():
             raise ValueError("Stimulus: region holds no node; make it larger or move it")
 
 

@@ -22,24 +22,13 @@ def sha256(data):
 
 def versions():
     """Versions of what the numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
-        "xarray": xr.__version__,
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
+    packages = {"numpy": np.__version__, "torch": str(torch.__version__), "xarray": xr.__version__}
+    machine = {"machine": platform.machine(), "threads": torch.get_num_threads()}
+    return {"python": platform.python_version(), **packages, **machine}
 
 
 def write(folder, card, tensors):
-    """Replace the two files of a surrogate in a folder; whatever else lies there stays.
-
-    Raises
-    ------
-    ValueError
-        If the folder cannot be written.
-    """
+    """Replace the two files of a surrogate in a folder; whatever else lies there stays."""
     folder = Path(folder).expanduser()
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
     card = sealed(card | {"sha256": {WEIGHTS: sha256(data)}})
@@ -63,13 +52,7 @@ def _seal(card):
 
 
 def read_card(folder):
-    """The card of a saved surrogate, as a dict.
-
-    Raises
-    ------
-    ValueError
-        If it is missing or damaged.
-    """
+    """The card of a saved surrogate, as a dict; a ValueError if it is missing or damaged."""
     file = Path(folder) / CARD
     if not file.exists():
         raise ValueError(f"{file} is missing; {str(folder)!r} is no saved surrogate")
@@ -85,13 +68,7 @@ def read_card(folder):
 
 
 def read_weights(folder, card):
-    """The tensors that belong to a card.
-
-    Raises
-    ------
-    ValueError
-        If they are missing, or not those of the card.
-    """
+    """The tensors that belong to a card; a ValueError if they are missing, or not those of the card."""
     file = Path(folder) / WEIGHTS
     if not file.exists():
         raise ValueError(f"{file} is missing; get it back from git or train the model again")

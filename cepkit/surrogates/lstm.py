@@ -33,10 +33,7 @@ CONFIGURATIONS = {
     "published_code": Settings(hidden=64, dropout=0.2),
     "paper": Settings(hidden=2304, departures=("N_t = 1000: the paper gives none; this is its code's",)),
     "laptop": Settings(
-        components=64,
-        forget_bias=1.0,
-        noise=0.1,
-        jitter=20.0,
+        components=64, forget_bias=1.0, noise=0.1, jitter=20.0,
         training=Training(window=750, stride=4, epochs=4, learning_rate=3e-3, decay=True, clip=1.0),
         finish=Training(window=1000, stride=8, epochs=5, learning_rate=3e-4, decay=True, clip=0.3, skip=20_000),
         departures=(
@@ -55,13 +52,10 @@ CONFIGURATIONS = {
         ),
     ),
     "smoke": Settings(
-        hidden=16,
-        components=16,
-        forget_bias=1.0,
+        hidden=16, components=16, forget_bias=1.0, departures=(SMALL,),
         training=Training(window=100, stride=50, epochs=2, learning_rate=3e-3, decay=True),
-        departures=(SMALL,),
     ),
-}
+}  # fmt: skip
 
 
 class LSTMNetwork(nn.Module):
@@ -142,16 +136,7 @@ def free_running(network, X_b, given):
 
 @surrogate("lstm", "LSTM", "#E69F00", "-", version="089d6605ea181ba8", draws=True)
 class LSTM(Network):
-    """The paper's LSTM as a surrogate.
-
-    Parameters
-    ----------
-    configuration : {"published_code", "paper", "laptop", "smoke"}
-    device : str
-        "auto" takes CUDA where there is one.
-    **changes
-        Of :class:`Settings`, for example ``hidden=32``.
-    """
+    """The paper's LSTM as a surrogate."""
 
     Settings, configurations = Settings, CONFIGURATIONS
     reads = ("NN_LSTM.weight_ih_l0",)

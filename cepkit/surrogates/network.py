@@ -16,7 +16,9 @@ SMALL = "everything is small: this one only shows that the machinery turns"
 class Network(Surrogate):
     """A surrogate that is a PyTorch network trained by Algorithm 1 on windows of frames.
 
-    A method writes ``build``, ``loss``, ``_forecast`` and names the layers that read and write frames.
+    ``configuration`` is a name ("published_code", "paper", "laptop", "smoke"), and further keywords change settings,
+    such as ``hidden=32``; ``device="auto"`` takes CUDA where there is one.  A method writes ``build``, ``loss`` and
+    ``_forecast``, and names the layers that read and write frames.
     """
 
     trains = True

@@ -35,11 +35,7 @@ CONFIGURATIONS = {
     "published_code": Settings(solver="dopri5"),
     "paper": Settings(solver="euler"),
     "laptop": Settings(
-        given=500,
-        sigma=0.1,
-        components=64,
-        step=5.0,
-        unit=100.0,
+        given=500, sigma=0.1, components=64, step=5.0, unit=100.0,
         training=Training(window=1000, stride=16, epochs=14, learning_rate=3e-3, decay=True, clip=1.0),
         departures=(
             "the encoder sees the first 500 frames of a window of 1000 and the loss asks for all of them: a "
@@ -53,15 +49,10 @@ CONFIGURATIONS = {
         ),
     ),
     "smoke": Settings(
-        given=50,
-        sigma=0.1,
-        components=16,
-        step=10.0,
-        unit=100.0,
+        given=50, sigma=0.1, components=16, step=10.0, unit=100.0, departures=(SMALL,),
         training=Training(window=100, stride=50, epochs=2, learning_rate=1e-2),
-        departures=(SMALL,),
     ),
-}
+}  # fmt: skip
 
 
 class Encoder(nn.Module):
@@ -130,16 +121,7 @@ class NeuralODE(Network):
 
     ``rollout`` is a forecast: the encoder reads the history and nothing later, the ODE is solved
     from the history's first frame to beyond its last, and what lies beyond is the forecast.
-    The paper's code encodes the very window that it then calls predicted: that is
-    :meth:`reconstruct`.
-
-    Parameters
-    ----------
-    configuration : {"published_code", "paper", "laptop", "smoke"}
-    device : str
-        "auto" takes CUDA where there is one.
-    **changes
-        Of :class:`Settings`, for example ``solver="dopri5"``.
+    The paper's code encodes the very window that it then calls predicted: that is :meth:`reconstruct`.
     """
 
     Settings, configurations = Settings, CONFIGURATIONS
