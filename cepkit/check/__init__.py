@@ -174,9 +174,6 @@ def free_run(run):
 def euler(solve):
     """Check ``solve(f, z_0, times)``, explicit Euler for f(t, z) from each time to the next: states (m, n)."""
 
-    def swing(t, z):
-        return np.array([z[1], -z[0] + np.cos(t)])
-
     def right(f, z_0, times, rise=lambda f, a, b, z: (b - a) * f(a, z)):
         z = [z_0]
         for a, b in zip(times[:-1], times[1:], strict=True):
@@ -184,7 +181,8 @@ def euler(solve):
         return np.stack(z)
 
     times = np.array([0.0, 0.1, 0.3, 0.35, 0.8])
-    cases = [(swing, np.array([1.0, 0.5]), times), (swing, np.array([0.0, -1.0]), times + 1.0)]
+    starts = [(np.array([1.0, 0.5]), times), (np.array([0.0, -1.0]), times + 1.0)]
+    cases = [(lambda t, z: np.array([z[1], -z[0] + np.cos(t)]), *start) for start in starts]  # a driven oscillator
     return answers.function(solve, right, cases, {
         "The initial value is the first of the states.": lambda *given: right(*given)[1:],
         "The steps differ in length: take each from the times.": partial(right, rise=lambda f, a, b, z: 0.1 * f(a, z)),
