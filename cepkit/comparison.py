@@ -29,10 +29,8 @@ def table(errors, digits=2, quartiles=True):
     ``errors`` is one metric of :func:`cepkit.score`, dims (model, variable, start).
     """
     if set(errors.dims) != {"model", "variable", "start"}:
-        raise ValueError(
-            f"errors has the dims {tuple(errors.dims)}; give one metric with the dims (model, variable, start), "
-            "for example score(forecasts, truth, scaling).z_mse"
-        )
+        wanted = "one metric with the dims (model, variable, start), such as score(forecasts, truth, scaling).z_mse"
+        raise ValueError(f"errors has the dims {tuple(errors.dims)}; give {wanted}")
     low, middle, high = errors.quantile([0.25, 0.5, 0.75], "start").transpose("quantile", "model", "variable").values
     text = np.vectorize(lambda value: significant(value, digits), otypes=[object])
     cells = text(middle)

@@ -44,10 +44,8 @@ class Scaling:
         mean, std = train.mean(dtype=np.float64).compute(), train.std(dtype=np.float64).compute()
         for name in VARIABLES:
             if not std[name] > 0:
-                raise ValueError(
-                    f"trajectory: {name} has standard deviation {float(std[name])!r} in the training part, so it "
-                    "cannot be scaled; give a trajectory in which it varies and is never NaN"
-                )
+                said = f"{name} has standard deviation {float(std[name])!r} in the training part and cannot be scaled"
+                raise ValueError(f"trajectory: {said}; give a trajectory in which it varies and is never NaN")
         return cls(mean, std)
 
     def apply(self, fields):
@@ -173,7 +171,5 @@ def check_fields(fields, argument):
         raise ValueError(f"{argument} is a {kind}; it must be an xarray.Dataset with dims (time, y, x)")
     missing = [v for v in VARIABLES if v not in fields]
     if missing or "time" not in fields.dims or fields.sizes["time"] < 1:
-        raise ValueError(
-            f"{argument} has dims {dict(fields.sizes)} and variables {list(fields)}; it must have the dims "
-            f"(time, y, x), one frame or more, and the variables {list(VARIABLES)}"
-        )
+        wanted = f"it must have the dims (time, y, x), one frame or more, and the variables {list(VARIABLES)}"
+        raise ValueError(f"{argument} has dims {dict(fields.sizes)} and variables {list(fields)}; {wanted}")

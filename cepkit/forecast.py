@@ -29,10 +29,8 @@ def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
     """
     first, last = warmup - 1, trajectory.sizes["time"] - steps - 1
     if last - first + 1 < count:
-        raise ValueError(
-            f"trajectory has {trajectory.sizes['time']} frames; {count} starts with warmup={warmup} and steps={steps} "
-            f"need {warmup + steps + count - 1} or more"
-        )
+        needed = f"warmup={warmup} and steps={steps} need {warmup + steps + count - 1} or more"
+        raise ValueError(f"trajectory has {trajectory.sizes['time']} frames; {count} starts with {needed}")
     at = np.random.default_rng(seed).choice(np.arange(first, last + 1), count, replace=False)
     return trajectory.time.values[np.sort(at)]
 
@@ -61,10 +59,8 @@ def _cut(trajectory, starts, offsets, dim, what):
         raise ValueError(f"starts={starts} must be times of frames of the trajectory, {times[0]} to {times[-1]} ms")
     frames = at[:, None] + offsets
     if len(offsets) == 0 or frames.min() < 0 or frames.max() >= len(times):
-        raise ValueError(
-            f"starts from {starts.min()} to {starts.max()} ms with {what} them reach outside the trajectory, "
-            f"{times[0]} to {times[-1]} ms; take fewer frames or other starts"
-        )
+        outside = f"outside the trajectory, {times[0]} to {times[-1]} ms; take fewer frames or other starts"
+        raise ValueError(f"starts from {starts.min()} to {starts.max()} ms with {what} them reach {outside}")
     interval = times[1] - times[0]
     fields = trajectory[list(trajectory.data_vars)]  # without coordinates that are of no frame
     fields = fields.drop_vars([c for c in fields.coords if c not in fields.indexes])

@@ -57,17 +57,15 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
     rows = {}
     for model, forecast in forecasts.items():
         if not {"start", "lead_time"} <= set(forecast.dims):
-            raise ValueError(
-                f"forecasts[{model!r}] has the dims {tuple(forecast.dims)}; a forecast has start and lead_time"
-            )
+            dims = tuple(forecast.dims)
+            raise ValueError(f"forecasts[{model!r}] has the dims {dims}; a forecast has start and lead_time")
         rows[model] = _score_one(forecast, _aligned(truth, forecast), scaling, by_lead_time)
     try:
         # Models that were run from different starts cannot stand in one table.
         return xr.concat(rows.values(), xr.DataArray(list(rows), dims="model", name="model"), join="exact")
     except ValueError as error:
-        raise ValueError(
-            "forecasts must all have the same starts and lead times; run the models from the same histories"
-        ) from error
+        way = "run the models from the same histories"
+        raise ValueError(f"forecasts must all have the same starts and lead times; {way}") from error
 
 
 def _aligned(truth, forecast):
@@ -97,9 +95,6 @@ def _arrays(fields):
     return np.stack([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
 
-# ---- the table of metrics -----------------------------------------------------------------------
-
-
 @dataclass
 class Case:
     """One forecast and its truth, with the statistics that metrics share, each computed once."""
@@ -114,7 +109,7 @@ class Case:
         """See :func:`_tally`."""
         return _tally(self.forecast, self.truth)
 
-    @cached_property
+    @property
     def mse(self):
         return self.tally[0].mean(0)
 
@@ -133,10 +128,6 @@ class Metric(NamedTuple):
     function: Callable  # (case, number of the variable) -> value
 
 
-def _physical(name):
-    return lambda case, k: case.physical[name]
-
-
 def _correlation_time(case, k):
     forecast, truth = (x[..., k].astype(np.float64) for x in (case.forecast, case.truth))
     return correlation_time(forecast, truth, case.interval)
@@ -150,7 +141,7 @@ METRICS = {
     "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.tally[1][:, k].mean()),
     "valid_time": Metric("ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.tally[0][:, k]) / c.std[k], c.interval)),
     "correlation_time": Metric("ms", ("Vm",), _correlation_time),
-    **{name: Metric(unit, ("",), _physical(name)) for name, unit in events.UNITS.items()},
+    **{name: Metric(unit, ("",), lambda c, k, name=name: c.physical[name]) for name, unit in events.UNITS.items()},
 }
 
 

@@ -122,10 +122,8 @@ class Run:
         """Take down a loss, or stop at one that is not finite."""
         L = L.item()
         if not math.isfinite(L):
-            raise FloatingPointError(
-                f"the loss became {L} in epoch {self.i + 1}, update {self.j + 1}; "
-                "lower learning_rate or set clip, and see that the data hold no NaN"
-            )
+            way = "lower learning_rate or set clip, and see that the data hold no NaN"
+            raise FloatingPointError(f"the loss became {L} in epoch {self.i + 1}, update {self.j + 1}; {way}")
         self.total += L
         self.bar.update()
         self.bar.set_postfix_str(f"epoch {self.i + 1}/{self.length}, loss {L:.2e}", refresh=False)
@@ -137,9 +135,6 @@ class Run:
             if math.isfinite(error) and error < (self.best["error"] if self.best else math.inf):
                 state = self.parts["network"].state_dict()
                 self.best = {"error": error, "network": {name: value.clone() for name, value in state.items()}}
-
-
-# ---- batches ------------------------------------------------------------------------------------
 
 
 class Shuffled:
@@ -171,9 +166,6 @@ class Drawn:
         return self.draw()
 
 
-# ---- checkpoints --------------------------------------------------------------------------------
-
-
 def keep(checkpoint, parts, history, best=None):
     """Write the state of a training, dict of parts with a ``state_dict``, and its history: whole or not at all."""
     if checkpoint is None:
@@ -194,12 +186,8 @@ def resume(checkpoint, parts):
             part.load_state_dict(state[name])
         return state["history"], state["random"], state["best"]
     except Exception as error:
-        raise ValueError(
-            f"checkpoint={str(checkpoint)!r} does not belong to this training or is damaged; delete it to start afresh"
-        ) from error
-
-
-# ---- devices ------------------------------------------------------------------------------------
+        said = "does not belong to this training or is damaged; delete it to start afresh"
+        raise ValueError(f"checkpoint={str(checkpoint)!r} {said}") from error
 
 
 def pick_device(device):

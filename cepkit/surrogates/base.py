@@ -38,11 +38,6 @@ def surrogate(name, label=None, colour="#0072B2", line="-", version="1", draws=F
     return register
 
 
-@dataclasses.dataclass(frozen=True)
-class Nothing:
-    """Settings of a method that has none."""
-
-
 @dataclasses.dataclass
 class Learning:
     """All that a method is shown, in one argument."""
@@ -84,7 +79,7 @@ class Surrogate:
     look = (None, "#0072B2", "-")  # label, colour and line style in figures
     trains = False  # whether fit takes minutes rather than moments
     reads_stimulus = False  # then ``_rollout`` is handed the stimulus as well
-    Settings = Nothing  # dataclass of the settings and their defaults
+    Settings = dataclasses.make_dataclass("Nothing", (), frozen=True)  # dataclass of the settings and their defaults
     configurations = {}  # name -> settings that differ from the defaults
 
     def __init__(self, configuration=None, **changes):
@@ -185,10 +180,8 @@ class Surrogate:
     def _stimuli(self, pieces, stimulus):
         """Stimulus of each trajectory as a tensor (time, N)."""
         if stimulus is None:
-            raise ValueError(
-                f"stimulus is missing: {self.name} answers to it; give cepkit.stimulus_field(protocol, "
-                "like=trajectory) for each trajectory"
-            )
+            way = "give cepkit.stimulus_field(protocol, like=trajectory) for each trajectory"
+            raise ValueError(f"stimulus is missing: {self.name} answers to it; {way}")
         fields = [stimulus] if isinstance(stimulus, xr.DataArray) else list(stimulus)
         if len(fields) != len(pieces):
             raise ValueError(f"stimulus holds {len(fields)} fields for {len(pieces)} trajectories; give one for each")
@@ -290,18 +283,14 @@ class Surrogate:
         got = {d: np.asarray(fields[d].values, float) for d in SPACE if d in fields.dims}
         shape, expected = (tuple(len(c) for c in g.values()) for g in (got, self.grid))
         if got.keys() != self.grid.keys() or shape != expected:
-            raise ValueError(
-                f"{argument}: its grid {tuple(got)} has the shape {shape}; {self.name} was made for "
-                f"{tuple(self.grid)} {expected}; simulate on that grid or fit the model anew"
-            )
+            made = f"{self.name} was made for {tuple(self.grid)} {expected}; simulate on that grid or fit it anew"
+            raise ValueError(f"{argument}: its grid {tuple(got)} has the shape {shape}; {made}")
         if not all(np.allclose(got[d], self.grid[d], atol=1e-6) for d in got):
             raise ValueError(f"{argument}: its nodes stand elsewhere than those that {self.name} was made for")
         steps = np.diff(fields.time.values)
         if not np.allclose(steps, self.interval):
-            raise ValueError(
-                f"{argument}: its frames must be {self.interval} ms apart without a gap, as {self.name} learnt them; "
-                f"got steps from {steps.min()} to {steps.max()} ms"
-            )
+            wanted = f"its frames must be {self.interval} ms apart without a gap, as {self.name} learnt them"
+            raise ValueError(f"{argument}: {wanted}; got steps from {steps.min()} to {steps.max()} ms")
 
     def _covered(self, stimulus, start, first, last):
         """Where in its field each start's stimulus begins, from ``first`` to ``last`` [ms from it], and its frames."""
@@ -310,10 +299,8 @@ class Surrogate:
         begin = np.zeros(len(start)) if "start" in stimulus.dims else start
         at = np.rint((begin + first - times[0]) / self.interval).astype(int)
         if not np.allclose(np.diff(times), self.interval) or at.min() < 0 or at.max() + frames > len(times):
-            raise ValueError(
-                f"stimulus covers {times[0]} to {times[-1]} ms; history and forecast need every frame of "
-                f"{self.interval} ms from {begin.min() + first} to {begin.max() + last} ms"
-            )
+            wanted = f"every frame of {self.interval} ms from {begin.min() + first} to {begin.max() + last} ms"
+            raise ValueError(f"stimulus covers {times[0]} to {times[-1]} ms; history and forecast need {wanted}")
         if "start" in stimulus.dims and not np.array_equal(stimulus.start, start):
             raise ValueError("stimulus: its starts are not those of the history")
         return at, frames

@@ -33,15 +33,12 @@ class Beat(Surrogate):
         last = learning.runs[-1]
         self.cycle_length = self.settings.cycle_length or self.cycle_length
         if not self.cycle_length:
-            raise ValueError(
-                f"trajectories: no cycle_length in the attributes, and {self.name} needs a rhythm; "
-                f"give it one: {type(self).__name__}(cycle_length=500.0)"
-            )
+            way = f"{self.name} needs a rhythm; give it one: {type(self).__name__}(cycle_length=500.0)"
+            raise ValueError(f"trajectories: no cycle_length in the attributes, and {way}")
         self.frames = round(self.cycle_length / self.interval)
         if last.sizes["time"] < self.frames:
-            raise ValueError(
-                f"trajectories: {last.sizes['time']} frames are less than one cycle of {self.cycle_length} ms"
-            )
+            given = last.sizes["time"]
+            raise ValueError(f"trajectories: {given} frames are less than one cycle of {self.cycle_length} ms")
 
     def phase(self, time):
         """Frame of the cycle that belongs to a time [ms]."""

@@ -16,7 +16,6 @@ WEIGHTS, CARD = "weights.safetensors", "card.json"
 
 
 def sha256(data):
-    """SHA-256 of bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -31,19 +30,14 @@ def write(folder, card, tensors):
     """Replace the two files of a surrogate in a folder; whatever else lies there stays."""
     folder = Path(folder).expanduser()
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    card = sealed(card | {"sha256": {WEIGHTS: sha256(data)}})
+    card |= {"sha256": {WEIGHTS: sha256(data)}}
+    card["sha256"] = card["sha256"] | {CARD: _seal(card)}
     try:
         replace_file(folder / WEIGHTS, data)
         replace_file(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
     except OSError as error:
-        raise ValueError(
-            f"path={str(folder)!r} cannot be written ({error.strerror}); choose a folder that can"
-        ) from error
-
-
-def sealed(card):
-    """The card with the hash of its own content."""
-    return card | {"sha256": card["sha256"] | {CARD: _seal(card)}}
+        said = f"cannot be written ({error.strerror}); choose a folder that can"
+        raise ValueError(f"path={str(folder)!r} {said}") from error
 
 
 def _seal(card):
@@ -73,8 +67,6 @@ def read_weights(folder, card):
     if not file.exists():
         raise ValueError(f"{file} is missing; get it back from git or train the model again")
     if sha256(file.read_bytes()) != card["sha256"][WEIGHTS]:
-        raise ValueError(
-            f"{file} is damaged: it is not the file that card.json describes; "
-            "get both back from git or train the model again"
-        )
+        way = "get both back from git or train the model again"
+        raise ValueError(f"{file} is damaged: it is not the file that card.json describes; {way}")
     return load_file(file)

@@ -22,8 +22,8 @@ class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
     A method writes ``_learn(A, U, validation, learning)``, from each trajectory's components A[j] (time, K), of
-    variance 1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation``, pairs of the
-    same to choose by, may be empty.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus
+    variance 1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation``, pairs
+    of the same to choose by, may be empty.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus
     (start, time + steps, P) to (start, steps, K).  Its settings have ``components`` and, if it draws, ``seed``.
     ``basis`` (N_in, K) has orthonormal columns; ``scale`` (K,) the standard deviation of each component in training.
     """
