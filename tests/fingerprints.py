@@ -13,10 +13,10 @@ import torch
 
 import cepkit as cep
 from cepkit import events, forecast, measure, profiles, runs, scores, surrogates
-from cepkit.surrogates import lstm, neural_ode
 from cepkit.bench import tracks
 from cepkit.dataset import VARIABLES, Scaling, to_tensor
 from cepkit.store import digest
+from cepkit.surrogates import lstm, neural_ode
 
 FILE = Path(__file__).with_suffix(".json")
 DIGITS = 10
@@ -47,7 +47,8 @@ def _run_numbers(run):
     nodes = run.isel(y=[0, -1], x=[0, -1]).isel(time=slice(0, None, 10))
     final = cep.final_state(run)
     ends = [final[name].mean() / abs(value) for name, value in cep.cell.INITIAL_STATE.items()]
-    return _numbers(*(nodes[v] / SIZE[v] for v in VARIABLES), *ends, run.activation_time.sum(), run.activation_node.sum())
+    activations = run.activation_time.sum(), run.activation_node.sum()
+    return _numbers(*(nodes[v] / SIZE[v] for v in VARIABLES), *ends, *activations)
 
 
 def of_the_solver():
@@ -153,8 +154,8 @@ def of_the_measures():
 def of_the_settings():
     """What is learnt from, how, and what is asked: as numbers that a digest stands for."""
     plain = {name: kind().configuration for name, kind in surrogates.everyone().items()}
-    plain |= {f"{model.__name__.rpartition('.')[2]} {name}": dataclasses.asdict(settings) for model in (lstm, neural_ode)
-              for name, settings in model.CONFIGURATIONS.items()}  # fmt: skip
+    for model, module in (("lstm", lstm), ("neural_ode", neural_ode)):
+        plain |= {f"{model} {name}": dataclasses.asdict(settings) for name, settings in module.CONFIGURATIONS.items()}
     plain |= {f"track {name}": dataclasses.asdict(size) for name, size in tracks.SIZES.items()}
     plain |= {f"profile {name}": dataclasses.asdict(size) for name, size in profiles.PROFILES.items()}
     return {name: _plain(settings) for name, settings in plain.items()}

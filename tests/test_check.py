@@ -155,9 +155,9 @@ def test_a_verdict_that_sees_nothing_and_one_that_sees_one_thing(said):
 
 
 def test_a_surrogate_that_keeps_the_rules_and_some_that_do_not(said):
+    from cepkit.bench.methods.replay import NearestBeat
     from cepkit.surrogates import Surrogate
     from cepkit.surrogates.baselines import Persistence
-    from cepkit.bench.methods.replay import NearestBeat
 
     assert check.surrogate(Persistence()) and check.surrogate(NearestBeat())
     said()

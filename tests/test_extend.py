@@ -35,7 +35,8 @@ def toy_track(profile, progress=True):
     """Ten beats of a made-up wave, split in time."""
     runs, _ = cep.check.toy(beats=10)
     part = tracks.Recorded([runs.isel(time=slice(0, 300))], [cep.Protocol()])
-    test = tracks.Test("wave", "the beats that follow", tracks.Recorded([runs], [cep.Protocol()]), [[320.0, 345.0]], 60, 100)
+    whole = tracks.Recorded([runs], [cep.Protocol()])
+    test = tracks.Test("wave", "the beats that follow", whole, [[320.0, 345.0]], 60, 100)
     return tracks.Track("toy", profile, part, part, {"wave": test}, cep.Tissue((4, 4)), {"what": "a wave of formulas"})
 
 

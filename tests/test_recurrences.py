@@ -6,9 +6,7 @@ import torch
 import xarray as xr
 
 from cepkit.bench import textbook
-from cepkit.bench.methods import conv_lstm
-from cepkit.bench.methods import lstm_stimulus
-from cepkit.bench.methods import neural_ode_stimulus
+from cepkit.bench.methods import conv_lstm, lstm_stimulus, neural_ode_stimulus
 from cepkit.bench.methods import reservoirs as res
 from cepkit.bench.tracks import make_track
 

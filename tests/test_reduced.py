@@ -6,14 +6,10 @@ import torch
 import xarray as xr
 
 import cepkit as cep
+from cepkit.bench.methods import dmd_control, latent_dynamics, physics_augmented, pod_galerkin, pod_regression
+from cepkit.bench.tracks import make_track
 from cepkit.dataset import VARIABLES
 from cepkit.pacing import Protocol, Stimulus, stimulus_field
-from cepkit.bench.methods import dmd_control
-from cepkit.bench.methods import latent_dynamics
-from cepkit.bench.methods import physics_augmented
-from cepkit.bench.methods import pod_galerkin
-from cepkit.bench.methods import pod_regression
-from cepkit.bench.tracks import make_track
 
 KINDS = {
     kind.name: kind

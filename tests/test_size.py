@@ -17,7 +17,8 @@ def test_the_script_finds_what_it_looks_for(tmp_path):
     (tmp_path / "cepkit").mkdir()
     long = "def long():\n" + "    x = 1\n" * 61
     (tmp_path / "cepkit" / "a.py").write_text("from cepkit import b\nx = b._hidden\n")
-    (tmp_path / "cepkit" / "b.py").write_text(f"def f():\n    from cepkit import a\n    return a\n\n\n{long}" + "#\n" * 400)
+    inside = "def f():\n    from cepkit import a\n    return a\n\n\n"
+    (tmp_path / "cepkit" / "b.py").write_text(inside + long + "#\n" * 400)
     *_, faults = size.measure(tmp_path)
     for fault in ("inside a function", "b._hidden, a private name", "lines, over 400", "long has 62", "import circle"):
         assert any(fault in found for found in faults), fault

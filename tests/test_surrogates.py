@@ -298,7 +298,8 @@ def test_a_loss_that_is_no_number_stops_training():
     network = torch.nn.Linear(1, 1)
     X = Windows(torch.full((40, 1), float("nan")), 4, 1)
     with pytest.raises(FloatingPointError, match="epoch 1, update 1"):
-        training.tune(network, training.Shuffled(X, 4), lambda n, x, done: n(x).mean(), epochs=1, updates=3, progress=False)
+        batches = training.Shuffled(X, 4)
+        training.tune(network, batches, lambda n, x, done: n(x).mean(), epochs=1, updates=3, progress=False)
 
 
 def test_training_leaves_the_callers_random_numbers(trajectory):
