@@ -28,12 +28,12 @@ class AnotherRun(ValueError):
 
 def kept_folder():
     """Where the committed artefacts are: ``data/`` of the checkout, or what was installed with the package."""
-    return _CHECKOUT if _CHECKOUT.exists() else Path(__file__).parent / "kept"
+    return _CHECKOUT if (_CHECKOUT / "models").exists() else Path(__file__).parent / "kept"
 
 
 def data_folder():
     """Where generated data live: ``$CEPKIT_DATA``, else ``data/`` of the checkout, else ``~/.cache/cepkit``."""
-    folder = os.environ.get("CEPKIT_DATA") or (_CHECKOUT if _CHECKOUT.exists() else "~/.cache/cepkit")
+    folder = os.environ.get("CEPKIT_DATA") or (_CHECKOUT if (_CHECKOUT / "models").exists() else "~/.cache/cepkit")
     return Path(folder).expanduser()
 
 

@@ -203,7 +203,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(track, tmp_path, 
 def test_two_processes_train_one_network(tmp_path):
     """As several GPUs would: each process draws its own batches, and the mean gradient moves them all."""
     fabric = Path(sys.executable).with_name("fabric")
-    script = Path(__file__).parents[1] / "scripts" / "train_paced.py"
+    script = Path(__file__).parents[2] / "scripts" / "train_paced.py"
     launch = [fabric, "run", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--precision", "bf16-mixed"]
     sizes = ["--profile", "smoke", "--hidden", "16", "--rank", "8", "--updates", "40"]
     train = [*launch, script, tmp_path / "model", *sizes]
