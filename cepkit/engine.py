@@ -99,19 +99,23 @@ class Engine:
         frames, notes, steps = self._call(clock, unknowns, stimuli, count)
         if steps % 2:
             s.V, s.new = s.new, s.V
+        if notes.count.max() > notes.nodes.shape[1]:
+            raise RuntimeError(f"more activations than {notes.nodes.shape[1]} in one call; give a smaller save_every")
         each = zip(notes.count, notes.times, notes.nodes, strict=True)
         noted = np.concatenate([np.stack([times[:n], nodes[:n]], 1) for n, times, nodes in each])
+        noted = noted[noted[:, 1] < s.n]  # without the cells that fill up the last block
         noted = noted[np.lexsort((noted[:, 1], noted[:, 0]))]
         return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 
-    def _notes(self, threads):
-        """Room for two activations of every cell."""
-        nodes = np.zeros((threads, 2 * -(-self.state.cells // threads) + 64), np.int64)
+    def _notes(self, threads, count):
+        """Room for two activations of every cell in ``count`` frames, and one more for each tenth of a second."""
+        each = 2 + int(count * self.save_every / 100)
+        nodes = np.zeros((threads, each * -(-self.state.cells // threads) + 64), np.int64)
         return kernel.Notes(self.threshold, np.zeros(threads, np.int64), nodes, np.zeros(nodes.shape))
 
     def _call(self, clock, unknowns, stimuli, count):
         """Frames, notes, and the number of steps taken."""
-        s, notes = self.state, self._notes(self.threads)
+        s, notes = self.state, self._notes(self.threads, count)
         frames, rates = np.empty((count, len(VARIABLES), s.cells)), np.zeros((2, 8 * self.threads))
         rates[0, 0] = s.rates[0]
         team = kernel.Team(np.zeros(1, np.int64), rates, self.spans, self.scratch)

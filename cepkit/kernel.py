@@ -367,9 +367,10 @@ def _note_activations(V, new, start, first, t, dt, threshold, nodes, times, coun
     """Note who crossed the threshold upwards in this step, and when (linear between old and new)."""
     for i in range(BLOCK):
         before, after = _get(V, start + i), _get(new, start + i)
-        if before < threshold and after >= threshold and count < nodes.shape[0]:
-            nodes[count] = first + i
-            times[count] = t + dt * (threshold - before) / (after - before)
+        if before < threshold and after >= threshold:
+            if count < nodes.shape[0]:
+                nodes[count] = first + i
+                times[count] = t + dt * (threshold - before) / (after - before)
             count += 1
     return count
 

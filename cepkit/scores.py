@@ -158,14 +158,12 @@ def case_scores(forecast, truth, std, interval):
     no single one.
     """
     arrays = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
-    case, out = Case(*arrays, std, interval), {}
+    case = Case(*arrays, std, interval)
+    rows = [(v, name) for v in (*VARIABLES, "") for name, metric in METRICS.items() if v in metric.variables]
+    rows.sort(key=lambda row: METRICS[row[1]].variables != VARIABLES)  # what all variables have comes first
+    number = {v: k for k, v in enumerate(VARIABLES)}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for variable in (*VARIABLES, ""):
-            k = VARIABLES.index(variable) if variable else None
-            for name, metric in METRICS.items():
-                if variable in metric.variables:
-                    out[variable, name] = metric.function(case, k)
-    return out
+        return {(v, name): METRICS[name].function(case, number.get(v)) for v, name in rows}
 
 
 def _tally(F, T):

@@ -63,6 +63,22 @@ def test_activations_agree_with_the_frames():
     assert bool((second > 0).all()) and float(second.max()) < 20
 
 
+@pytest.mark.parametrize("save_every", [1.0, 20.0, 50.0])
+def test_no_activation_is_dropped_whatever_the_frames(save_every):
+    """Twelve beats that speed up from 450 to 330 ms, however many of them fall into one call of the kernel."""
+    sheet = cep.Tissue((24, 24), spacing=10 / 23)
+    ramp = cep.pacing.ramp(450.0, 330.0, 12, cep.region.corner(sheet))
+    assert run(4400.0, sheet, ramp, save_every=save_every).sizes["activation"] == 12 * 576
+
+
+def test_cells_that_only_fill_up_a_block_note_no_activation():
+    """In 12 mM of potassium the cells of the padding, without a stimulus of their own, fire as well."""
+    point = cep.Tissue((1, 1))
+    beats = cep.pacing.periodic(800.0, 4, cep.region.everywhere(point), duration=2.0)
+    trajectory = run(3200.0, point, beats, parameters={"Ko": 12.0})
+    assert trajectory.activation_node.values.tolist() == [0] * 4
+
+
 def test_refine_keeps_the_coarse_nodes_and_speeds_up_the_wave():
     coarse, fine = run(30.0), run(30.0, refine=3)
     assert coarse.Vm.shape == fine.Vm.shape
