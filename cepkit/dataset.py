@@ -15,10 +15,7 @@ from cepkit.fields import SPACE, UNITS, VARIABLES
 
 
 def split(trajectory, fraction=0.8):
-    """Cut a trajectory in two in time: the past to learn from, the future to be judged by.
-
-    ``fraction`` of the frames goes to training; returned are two datasets, train and test.
-    """
+    """Cut a trajectory in two in time: a ``fraction`` of the past to learn from, the future to be judged by."""
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; the paper takes 0.8")
     cut = int(fraction * trajectory.sizes["time"])
@@ -72,10 +69,7 @@ class Scaling:
 
 
 def to_tensor(fields):
-    """A labelled field as a tensor, its nodes and variables flattened into one axis.
-
-    Dims (..., y, x) with the four variables become float32 of shape (..., N_in) with N_in = N * 4.
-    """
+    """A labelled field, dims (..., y, x) with the four variables, as a float32 tensor (..., N_in), N_in = N * 4."""
     missing = [v for v in VARIABLES if v not in fields]
     if missing:
         raise ValueError(f"fields: no {', '.join(missing)}; a trajectory has the variables {', '.join(VARIABLES)}")

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.util import find_spec
 from pathlib import Path
 
 import xarray as xr
@@ -30,6 +31,15 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     ...     cep.ensemble(2 * [cep.Protocol()], cep.Tissue((4, 4)), 30.0, folder, progress=False).Vm.shape
     (2, 31, 4, 4)
     """
+    if not find_spec("dask"):
+        raise ImportError("an ensemble is one dataset by way of Dask: pip install cepkit[cluster]")
+    runs = simulate_each(protocols, tissue, duration, store, client, initial, progress, **options)
+    fields = [run.drop_vars(set(run.coords) - set(run.dims)).drop_dims("state", errors="ignore") for run in runs]
+    return xr.concat([f.chunk() for f in fields], "run", combine_attrs="drop_conflicts")
+
+
+def simulate_each(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
+    """The runs of an :func:`ensemble` as a list of trajectories, for which Dask is not needed."""
     protocols = list(protocols)
     if not protocols:
         raise ValueError("protocols is empty; give at least one")
@@ -49,9 +59,7 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     if errors:
         (first, error), *more = sorted(errors.items())
         raise RuntimeError(f"run {first} failed: {error}" + (f" (and {len(more)} more)" if more else "")) from error
-    runs = [open_trajectory(job["store"]) for job in jobs]
-    fields = [run.drop_vars(set(run.coords) - set(run.dims)).drop_dims("state", errors="ignore") for run in runs]
-    return xr.concat([f.chunk() for f in fields], "run", combine_attrs="drop_conflicts")
+    return [open_trajectory(job["store"]) for job in jobs]
 
 
 def _run(job):

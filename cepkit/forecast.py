@@ -36,18 +36,12 @@ def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
 
 
 def histories(trajectory, starts, warmup):
-    """What a model is given: the last ``warmup`` frames up to each start.
-
-    Dims (start, time, y, x); ``time`` runs up to 0, the frame of the start.
-    """
+    """What a model is given: the last ``warmup`` frames, dims (start, time, y, x), up to time 0, the start's own."""
     return _cut(trajectory, starts, np.arange(1 - warmup, 1), "time", f"warmup={warmup} frames before")
 
 
 def futures(trajectory, starts, steps):
-    """What it will be judged by: the ``steps`` frames after each start, shaped like a forecast.
-
-    Dims (start, lead_time, y, x).
-    """
+    """What it will be judged by: the ``steps`` frames after each start, dims (start, lead_time, y, x)."""
     return _cut(trajectory, starts, np.arange(1, steps + 1), "lead_time", f"steps={steps} frames after")
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from cepkit import pacing, region, surrogates
 from cepkit.bench import protocols
 from cepkit.dataset import split, to_tensor
-from cepkit.ensembles import ensemble
+from cepkit.ensembles import simulate_each
 from cepkit.fields import CYCLE_LENGTH, SHEET, VARIABLES
 from cepkit.forecast import draw_starts, futures, histories
 from cepkit.pacing import Protocol, stimulus_field
@@ -95,13 +95,13 @@ class Part:
     def runs(self):
         """Trajectories, read from disk when they are used."""
         folder, before = self.folder / self.key, self.folder / f"{self.key}-preludes"
-        names = [f"run-{k:04d}" for k in range(len(self.pairs))]
-        if not all((folder / name).exists() for name in names):
-            ensemble([p for p, _ in self.pairs], self.tissue, self.prelude, before, progress=self.progress,
-                     save_every=self.prelude, save=("Vm",), initial=self.begin())  # fmt: skip
-            states = [final_state(open_trajectory(before / name)) for name in names]
-            ensemble(self.protocols, self.tissue, self.duration, folder, initial=states, progress=self.progress)
-        return [open_trajectory(folder / name) for name in names]
+        paths = [folder / f"run-{k:04d}" for k in range(len(self.pairs))]
+        if all(path.exists() for path in paths):
+            return [open_trajectory(path) for path in paths]
+        led = simulate_each([p for p, _ in self.pairs], self.tissue, self.prelude, before, progress=self.progress,
+                            save_every=self.prelude, save=("Vm",), initial=self.begin())  # fmt: skip
+        return simulate_each(self.protocols, self.tissue, self.duration, folder, progress=self.progress,
+                             initial=map(final_state, led))  # fmt: skip
 
     def begin(self):
         """States of the sheets before the prelude; None if they have no past."""

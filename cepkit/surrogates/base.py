@@ -103,7 +103,6 @@ class Surrogate:
             configuration = self.Settings(**configuration | nested)
         return dataclasses.replace(configuration or self.Settings(), **changes)
 
-    # ---- what a method provides -------------------------------------------------------------------
     def _fit(self, learning):
         """Learn; see :class:`Learning`."""
 
@@ -122,7 +121,6 @@ class Surrogate:
     def _restore(self, tensors, card):
         """Take back what ``_tensors`` gave."""
 
-    # ---- what a user calls ------------------------------------------------------------------------
     def fit(self, trajectories, stimulus=None, *, earlier=None, validation=None, late=None, progress=True,
             checkpoint=None):  # fmt: skip
         """Learn from one trajectory or a list of them.
@@ -273,7 +271,6 @@ class Surrogate:
             made = f", {card['weights']} weights, trained in {card['training seconds']:.0f} s"
         return f"profile {card.get('profile', 'none')}, data {card['data'].get('data_hash', 'without hash')}{made}"
 
-    # ---- checks -----------------------------------------------------------------------------------
     @property
     def nodes(self):
         """N, the number of nodes."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 
@@ -14,8 +14,6 @@ from cepkit.training import Drawn, tune
 POOL = 4  # nodes a side of a patch of the stimulus: 24 x 24 nodes become 6 x 6 patches
 EVERY = 5  # frames from one that scaling and components are computed from to the next
 COUNT = 256  # components that are computed, or all if there are fewer; each method takes its first of them
-
-_known = {}  # what the data last asked for came to, beside these data: while they are held, no other gets their id
 
 
 class Reduced(Surrogate):
@@ -173,20 +171,30 @@ def train(network, draw, loss, learning, rounds, learning_rate, part=0):
 
 def principal(pieces):
     """Scaling, orthonormal basis (N_in, K) and mean square of each component (K,), computed once for the same data."""
-    key = tuple(f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in pieces)
-    if key not in _known:
-        _known.clear()
-        frames = thinned(pieces)
-        scaling = Scaling.fit(frames)
-        moment = 0.0
-        for piece in frames:
-            X = to_tensor(scaling.apply(piece)).double()
-            moment = moment + X.T @ X
-        moment = moment / sum(piece.sizes["time"] for piece in frames)
-        basis = leading(moment, min(COUNT, len(moment)))
-        energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
-        _known[key] = pieces, (scaling, basis.float(), energy.float())
-    return _known[key][1]
+    return _principal(Data(pieces))
+
+
+class Data(tuple):
+    """Trajectories, equal where hash, sizes and times are; those without a hash where they are the same objects."""
+
+    def __hash__(self):
+        return hash(tuple(f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in self))
+
+    def __eq__(self, other):
+        return hash(self) == hash(other)
+
+
+@lru_cache(1)
+def _principal(pieces):
+    frames = thinned(pieces)
+    scaling, moment = Scaling.fit(frames), 0.0
+    for piece in frames:
+        X = to_tensor(scaling.apply(piece)).double()
+        moment = moment + X.T @ X
+    moment = moment / sum(piece.sizes["time"] for piece in frames)
+    basis = leading(moment, min(COUNT, len(moment)))
+    energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
+    return scaling, basis.float(), energy.float()
 
 
 def thinned(pieces):
