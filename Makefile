@@ -8,6 +8,9 @@ PIP      = $(PY) -m pip --disable-pip-version-check --no-input
 export PROFILE RETRAIN FORCE CEPKIT_DATA
 # The networks are small: one thread trains them twice as fast as two, which wait for each other.  (The solver has its own.)
 export OMP_NUM_THREADS ?= 1
+# Training frees and asks for the same large blocks again: glibc keeps them instead of handing them back each time.
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
 # The pins of requirements.lock have wheels for these Pythons; Debian ships venv's ensurepip in a package of its own.
 define FIND_PYTHON
