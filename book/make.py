@@ -277,11 +277,15 @@ def module_list():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if name == "cepkit":
             continue
+        # A function that a package hands on may be called as its module is, which has an entry of its own.
+        rooms = ", ".join(one.stem for one in path.parent.glob("[a-z]*.py")) if path.stem == "__init__" else ""
         links = ", ".join(f"{{doc}}`/book/{chapter}`" for chapter in used_in(path, sources))
         text.append(
             f"### {name}\n\n"
             + (f"Used in: {links}\n\n" if links else "")
-            + f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+            + f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n"
+            + (f"   :exclude-members: {rooms}\n" if rooms else "")
+            + "```\n"
         )
     return "\n".join(text)
 

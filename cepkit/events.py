@@ -19,7 +19,7 @@ UNITS = {
 
 @njit(cache=True, nogil=True)
 def match(truth, forecast):
-    """Pair each true activation with the nearest forecast one within NEAR; both are as :func:`find` returns them.
+    """Pair each true activation with the nearest forecast one within NEAR; both are as ``find`` returns them.
 
     The index of the latter (N, room), -1 where missed and -2 where there is no true one; and how many are left over.
     """

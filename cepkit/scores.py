@@ -106,7 +106,7 @@ class Case:
 
     @cached_property
     def tally(self):
-        """See :func:`_tally`."""
+        """See ``_tally``."""
         return _tally(self.forecast, self.truth)
 
     @property

@@ -124,7 +124,7 @@ class Readout(Stepped):
 
 
 def blocks_of(A, U, stride):
-    """Trajectories side by side, all cut to the length of the shortest, in steps: see :func:`steps_of`."""
+    """Trajectories side by side, all cut to the length of the shortest, in steps: see ``steps_of``."""
     end = (min(map(len, A)) - 1) // stride * stride
     a, u, y = steps_of(torch.stack([x[: end + 1] for x in A]), torch.stack([x[:end] for x in U]), stride)
     return a[:, :-1], u, y
