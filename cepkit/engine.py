@@ -91,7 +91,7 @@ class Engine:
         self.pool = ThreadPoolExecutor(self.threads)
 
     def run(self, first, count):
-        """Go on from frame ``first``: ``(count, 4, *tissue.shape)``, and activations (events, 2): time [ms] and node."""
+        """Go on from frame ``first``: ``(count, 4, *tissue.shape)``, activations (events, 2): time [ms] and node."""
         s, rows, start = self.state, self.stimuli.pulses, float(first * self.save_every)
         near = rows[(rows[:, 0] < start + count * self.save_every) & (rows[:, 1] > start)]
         unknowns = kernel.Unknowns(s.V, s.new, s.gates, s.conc)
