@@ -42,7 +42,11 @@ def imports(tree, known):
     """(module, name or None, inside a function) of everything that is imported from the package."""
     inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cepkit"):
+        if isinstance(node, ast.Import):
+            yield from ((a.name, None, id(node) in inner) for a in node.names if a.name in known)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield "." * node.level + (node.module or ""), None, True  # not followed, and so not allowed
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "cepkit":
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 yield (full, None, id(node) in inner) if full in known else (node.module, alias.name, id(node) in inner)
@@ -83,7 +87,7 @@ def measure(root=ROOT):
         rows[name] = source.count("\n")
         used = list(imports(tree, known))
         graph[name] = {module for module, _, _ in used if module != name}
-        faults += [f"{name} imports {m} inside a function" for m, _, inside in used if inside]
+        faults += [f"{name} imports {m} inside a function or relatively" for m, _, inside in used if inside]
         private = [f"{m}.{n}" for m, n, _ in used if n and n.startswith("_") and not n.startswith("__")]
         aliases = {m.rpartition(".")[2]: m for m, n, _ in used if n is None}
         faults += [f"{name} uses {p}, a private name" for p in [*private, *foreign_privates(tree, name, aliases)]]
@@ -103,7 +107,7 @@ def measure(root=ROOT):
 if __name__ == "__main__":
     rows, totals, longest, graph, faults = measure(Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT)
     for name, lines in rows.items():
-        print(f"{lines:5d}  {name}")
+        print(f"{lines:5d}  {name:36s} {' '.join(sorted(other.removeprefix('cepkit.') for other in graph[name]))}")
     print(f"\n{totals['all']} lines of {BUDGET['all']}; what the mission names: {totals['core']} of {BUDGET['core']}")
     print("longest functions: " + ", ".join(f"{name} {size}" for size, name in longest[:5]))
     fine = "no import circle, no private name across rooms, nothing over its budget"
