@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cepkit.fields import SPACE, UNITS, VARIABLES
+from cepkit.fields import SPACE, UNITS, VARIABLES, in_order
 
 
 def split(trajectory, fraction=0.8):
@@ -73,13 +73,11 @@ def to_tensor(fields):
     missing = [v for v in VARIABLES if v not in fields]
     if missing:
         raise ValueError(f"fields: no {', '.join(missing)}; a trajectory has the variables {', '.join(VARIABLES)}")
-    first = fields[VARIABLES[0]]
-    space = [d for d in SPACE if d in first.dims]
-    lead = [d for d in first.dims if d not in space]
+    first = in_order(fields[VARIABLES[0]])
     out = np.empty((*first.shape, len(VARIABLES)), np.float32)
     for k, v in enumerate(VARIABLES):
-        out[..., k] = fields[v].transpose(*lead, *space).values
-    return torch.from_numpy(out.reshape(*(first.sizes[d] for d in lead), -1))
+        out[..., k] = fields[v].transpose(*first.dims).values
+    return torch.from_numpy(out.reshape(*(n for d, n in first.sizes.items() if d not in SPACE), -1))
 
 
 def to_dataset(X, coords, dims):
@@ -151,11 +149,6 @@ class Windows:
         """Shape (batch, N_t, N_in) for a sequence of indices."""
         frames = self.starts[torch.as_tensor(indices)][:, None] + torch.arange(self.length)
         return self.X[frames]
-
-
-def windows(trajectory, length, stride=1):
-    """Windows of a trajectory (see :class:`Windows`): ``windows(train, 1000)[[0, 1]]`` is a batch."""
-    return Windows(to_tensor(trajectory), length, stride)
 
 
 def check_fields(fields, argument):

@@ -36,6 +36,11 @@ AMPLITUDE, DURATION = -52.0, 1.0  # of every stimulus by default [pA/pF], [ms]
 THRESHOLD = -40.0  # an upward crossing is an activation [mV]
 
 
+def in_order(field):
+    """A labelled field with its axes of space in the order of SPACE, whatever the caller's; others as they are."""
+    return field.transpose(..., *(d for d in SPACE if d in field.dims)) if hasattr(field, "dims") else field
+
+
 def one_of(argument, value, known):
     """The value, if it is among those known; else an error that names them."""
     if value not in known:

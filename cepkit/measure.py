@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numba import njit
 
-from cepkit.fields import CYCLE_LENGTH, THRESHOLD
+from cepkit.fields import CYCLE_LENGTH, THRESHOLD, in_order
 from cepkit.pacing import Protocol, Stimulus, periodic
 from cepkit.region import everywhere
 from cepkit.solver import simulate
@@ -118,7 +118,7 @@ def activation_map(trajectory, start=0.0, end=np.inf):
     """
     when, node = trajectory["activation_time"].values, trajectory["activation_node"].values
     inside = (when >= start) & (when < end)
-    Vm = trajectory["Vm"].isel(time=0, drop=True)
+    Vm = in_order(trajectory["Vm"].isel(time=0, drop=True))
     first = np.full(Vm.size, np.nan)
     # Activations stand in the order of time: written backwards, the first of each node stays.
     first[node[inside][::-1]] = when[inside][::-1] - start
@@ -197,7 +197,7 @@ def phase_singularities(angle):
     turn = 0.0
     for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
         turn = turn + (b - a + np.pi) % (2 * np.pi) - np.pi
-    charge = np.rint(turn / (2 * np.pi)).astype(int)
+    charge = np.rint(np.nan_to_num(turn / (2 * np.pi))).astype(int)  # 0 beside a node without a phase
     dims = [d for d in angle.dims if d not in ("y", "x")]
     coords = {d: angle[d] for d in dims} | {d: (angle[d].values[1:] + angle[d].values[:-1]) / 2 for d in ("y", "x")}
     return xr.DataArray(charge, coords, (*dims, "y", "x"), "charge", {"long_name": "topological charge"})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from cepkit.fields import AMPLITUDE, DURATION, SPACE, number
+from cepkit.fields import AMPLITUDE, DURATION, SPACE, in_order, number
 from cepkit.region import box
 
 
@@ -32,6 +32,7 @@ class Stimulus:
         if not isinstance(self.region, xr.DataArray) or self.region.dtype != bool:
             hint = "make one with cepkit.region, for example cepkit.region.corner(tissue)"
             raise ValueError(f"Stimulus: region must be a boolean DataArray on the tissue's grid; {hint}")
+        object.__setattr__(self, "region", in_order(self.region))
         if not self.region.values.any():
             raise ValueError("Stimulus: region holds no node; make it larger or move it")
 

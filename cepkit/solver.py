@@ -15,7 +15,7 @@ import numpy as np
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
-from cepkit.fields import TABLE, THRESHOLD, VARIABLES, number
+from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_order, number
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest
 
@@ -89,7 +89,8 @@ def simulate(
     _check(tissue, protocol, dtype, save, refine)
     fine = tissue.refined(refine)
     levels = _time_step(fine, duration, dt, save_every)
-    conductances, constants = cell.parameters(cell_type, parameters)
+    parameters = {name: in_order(value) for name, value in (parameters or {}).items()}
+    conductances, constants = cell.parameters(cell_type := in_order(cell_type), parameters)
     for name, value in {"cell_type": cell_type, **conductances._asdict()}.items():
         if np.ndim(value) and np.shape(value) != fine.shape:
             said = f"give one value or an array of the tissue's shape {fine.shape}"
@@ -99,7 +100,7 @@ def simulate(
         tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
         dt=dt if isinstance(dt, str) else float(dt), levels=levels, activation_level=float(activation_level),
         save_every=float(save_every), cell_type=np.asarray(cell_type).tolist(),
-        parameters={name: np.asarray(value).tolist() for name, value in (parameters or {}).items()},
+        parameters={name: np.asarray(value).tolist() for name, value in parameters.items()},
         initial=digest(*(initial[name] for name in cell.STATES)), dtype=dtype, save=list(save),
     )  # fmt: skip
     count = round(duration / save_every)
@@ -202,7 +203,7 @@ def _initial(initial, tissue, fine):
     state = cell.INITIAL_STATE if initial is None else initial
     if missing := [name for name in cell.STATES if name not in state]:
         raise ValueError(f"initial: {', '.join(missing)} missing; all of {cell.STATES} are needed")
-    values = {name: number(f"initial[{name!r}]", np.asarray(state[name], float)) for name in cell.STATES}
+    values = {name: number(f"initial[{name!r}]", np.asarray(in_order(state[name]), float)) for name in cell.STATES}
     for name, value in values.items():
         if value.ndim and value.shape != tissue.shape:
             raise ValueError(f"initial[{name!r}] has shape {value.shape}, the tissue has {tissue.shape}")

@@ -74,7 +74,9 @@ class TrajectoryStore:
     """
 
     def __init__(self, path, tissue, save, count, save_every, attrs):
-        self.path = Path(path) if path is not None else None
+        if "://" in str(path):
+            raise ValueError(f"store={str(path)!r} must be a folder on a disk")
+        self.path = Path(path).expanduser() if path is not None else None
         self.named = f"store={str(self.path)!r}"
         self.partial = self.path and self.path.with_name(self.path.name + ".partial")
         self.save, self.attrs, self.shape, self.dims = tuple(save), attrs, tissue.shape, ("time", *tissue.dims)

@@ -96,7 +96,7 @@ class Run:
         self.parts = {name: part for name, part in parts.items() if part is not None}
         self.length, self.updates, self.checkpoint, self.validate, self.on = epochs, updates, checkpoint, validate, on
         self.history, self.random, self.best = resume(checkpoint, self.parts)
-        self.begun, self.done = len(self.history), 0.0
+        self.begun, self.done, self.backward = len(self.history), 0.0, on.backward
 
     def epochs(self):
         """Numbers of the epochs that are left; what follows each is kept."""
@@ -114,9 +114,6 @@ class Run:
         for j in range(self.updates):
             self.j, self.done = j, (self.i + j / self.updates) / self.length
             yield j
-
-    def backward(self, L):
-        self.on.backward(L)
 
     def note(self, L):
         """Take down a loss, or stop at one that is not finite."""

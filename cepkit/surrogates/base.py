@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from cepkit.dataset import check_fields, to_dataset, to_tensor
-from cepkit.fields import SPACE, UNITS, one_of
+from cepkit.fields import SPACE, UNITS, in_order, one_of
 from cepkit.surrogates import card as cards
 from cepkit.training import Training
 
@@ -186,7 +186,7 @@ class Surrogate:
         for field, piece in zip(fields, pieces, strict=True):
             if field.sizes["time"] != piece.sizes["time"] or not np.allclose(field.time, piece.time):
                 raise ValueError("stimulus: its times are not those of its trajectory; make it with like=trajectory")
-        return [torch.from_numpy(np.asarray(field.values, np.float32)).flatten(1) for field in fields]
+        return [torch.from_numpy(np.asarray(in_order(field), np.float32)).flatten(1) for field in fields]
 
     def rollout(self, history, steps, stimulus=None):
         """Run free: forecast ``steps`` frames from a history, feeding on nothing but itself.
@@ -305,8 +305,9 @@ class Surrogate:
 
 def _cut(stimulus, at, frames):
     """The stimulus of each start, tensor (start, time, N)."""
+    values = in_order(stimulus.transpose(*(d for d in ("start", "time") if d in stimulus.dims), ...)).values
     if "start" in stimulus.dims:
-        cut = stimulus.transpose("start", "time", ...).values[:, at[0] : at[0] + frames]
+        cut = values[:, at[0] : at[0] + frames]
     else:
-        cut = np.stack([stimulus.values[k : k + frames] for k in at])
+        cut = np.stack([values[k : k + frames] for k in at])
     return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)

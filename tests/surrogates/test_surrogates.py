@@ -9,7 +9,7 @@ import xarray as xr
 
 import cepkit as cep
 from cepkit import forecast, runs, surrogates, training
-from cepkit.dataset import VARIABLES, Scaling, Windows, principal_components, split, to_dataset, to_tensor, windows
+from cepkit.dataset import VARIABLES, Scaling, Windows, principal_components, split, to_dataset, to_tensor
 from cepkit.profiles import get_profile
 from cepkit.training import Training
 
@@ -314,7 +314,7 @@ def test_training_leaves_the_callers_random_numbers(trajectory):
 def test_windows_and_split(trajectory):
     train, test = split(trajectory)
     assert (train.sizes["time"], test.sizes["time"]) == (160, 40)
-    X = windows(train, 30, 7)
+    X = Windows(to_tensor(train), 30, 7)
     assert len(X) == 19 and X[[0, 18]].shape == (2, 30, 48)
     torch.testing.assert_close(X[[18]][0], to_tensor(train)[126:156])
     two = Windows([torch.arange(10.0)[:, None], torch.arange(100.0, 106.0)[:, None]], 5, 1)
@@ -454,7 +454,7 @@ def test_bad_input_is_refused(lstm, trajectory):
         (lambda: cep.load("nothing/here"), "neither a folder"),
         (lambda: get_profile("desktop"), "smoke, laptop, paper"),
         (lambda: split(trajectory, 1.0), "fraction"),
-        (lambda: windows(trajectory, 500), "length=500"),
+        (lambda: Windows(to_tensor(trajectory), 500), "length=500"),
         (lambda: Scaling.fit(trajectory * 0), "standard deviation"),
         (lambda: forecast.histories(trajectory, [3.0], 10), "outside"),
         (lambda: forecast.futures(trajectory, [195.0], 10), "outside"),
