@@ -165,9 +165,9 @@ class CudaEngine(Engine):
         self.stimuli = self.stimuli._replace(masks=cuda.to_device(self.stimuli.masks))
 
     def _call(self, clock, unknowns, stimuli, count):
-        cells, steps, notes = self.state.cells, int(clock.substeps[0]), _on_device(self._notes(1, count))
-        dt, pad, there = clock.macro / steps, self.state.pad, _on_device(unknowns)
-        given = *self.fixed, _on_device(stimuli), notes
+        cells, steps, notes = self.state.cells, clock.per_frame * int(clock.substeps[0]), self._notes(1, count)
+        dt, pad, there = clock.macro / clock.substeps[0], self.state.pad, _on_device(unknowns)
+        given = *self.fixed, _on_device(stimuli), (notes := _on_device(notes))
         frames = cuda.device_array((count, len(VARIABLES), cells))
         if cells <= SMALL:
             _run_small[1, min(cells, THREADS)](steps, cells, there, *given, clock.start, dt, frames)

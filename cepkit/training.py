@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from cepkit.progress import bar
 from cepkit.store import replace_file
@@ -68,14 +69,14 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
     A loss that is not finite is a FloatingPointError.
     """
     on = on or Devices("cpu")
-    adam = torch.optim.Adam(network.parameters(), learning_rate)
+    adam = torch.optim.Adam(network.to(on.device).parameters(), learning_rate)  # its state resumes where they are
     total = max(epochs * updates, 1)
     if schedule == "cosine":
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, total)
     elif schedule == "one-cycle":
         schedule = torch.optim.lr_scheduler.OneCycleLR(adam, learning_rate, total_steps=total)
     if clip:
-        adam.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_norm_(network.parameters(), clip) and None)
+        adam.register_step_pre_hook(lambda *_: (clip_grad_norm_(network.parameters(), clip), None)[1])
     if schedule:
         adam.register_step_post_hook(lambda *_: schedule.step())
     run = Run({"network": network, "adam": adam, "schedule": schedule}, epochs, updates, checkpoint, validate, on)

@@ -256,12 +256,16 @@ class Surrogate:
         if card["name"] != cls.name:
             raise ValueError(f"path={str(path)!r} holds a {card['name']}, not a {cls.name}; use cepkit.load(path)")
         tensors = cards.read_weights(path, card)
-        model = cls(card["configuration"])
+        # The first edition kept a seed where nothing is drawn.
+        model = cls({k: v for k, v in card["configuration"].items() if k != "seed" or hasattr(cls.Settings, k)})
         own = ("name", "class", "version", "configuration", "sha256", "grid", "units")
         model.card = {k: v for k, v in card.items() if k not in own}
         model.interval, model.cycle_length = card["interval"], card["cycle_length"]
         model.grid = {d: np.array(c) for d, c in card["grid"].items()}
-        model._restore(tensors, card)
+        try:
+            model._restore(tensors, card)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{path} was saved by another version of {cls.name} ({error}); fit it anew") from error
         return model
 
     def summary(self):

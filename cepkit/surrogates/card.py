@@ -30,7 +30,7 @@ def write(folder, card, tensors):
     """Replace the two files of a surrogate in a folder; whatever else lies there stays."""
     folder = Path(folder).expanduser()
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    card |= {"sha256": {WEIGHTS: sha256(data)}}
+    card = json.loads(json.dumps(card)) | {"sha256": {WEIGHTS: sha256(data)}}  # keys become text
     card["sha256"] = card["sha256"] | {CARD: _seal(card)}
     try:
         replace_file(folder / WEIGHTS, data)

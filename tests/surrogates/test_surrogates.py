@@ -392,6 +392,29 @@ def test_damage_is_named(lstm, tmp_path):
         cep.load(tmp_path / "m")
 
 
+def test_cards_of_other_editions(lstm, tmp_path):
+    lstm.save(tmp_path / "m")
+    file = tmp_path / "m" / "card.json"
+    card = json.loads(file.read_text())
+    del card["sha256"]["card.json"], card["scaling"]
+    file.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="another version of lstm.*fit it anew"):
+        cep.load(tmp_path / "m")
+
+
+def test_a_card_is_sealed_as_it_is_read(lstm, tmp_path):
+    lstm.card["notes"] = {2: "a", 10: "b"}
+    lstm.save(tmp_path / "m")
+    del lstm.card["notes"]
+    assert cep.load(tmp_path / "m").card["notes"] == {"2": "a", "10": "b"}
+
+
+def test_a_gradient_of_zero_is_a_gradient():
+    network, batches = torch.nn.Linear(2, 2), training.Drawn(lambda: torch.zeros(2, 2))
+    settings = dict(epochs=1, updates=2, clip=1.0, progress=False)
+    assert training.tune(network, batches, lambda n, x, done: (n(x) * 0).sum(), **settings)[0]["loss"] == 0
+
+
 def test_what_is_kept_is_guarded(lstm, trajectory, tmp_path, monkeypatch):
     monkeypatch.setattr(surrogates, "kept_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match="no lstm is kept"):

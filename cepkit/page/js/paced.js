@@ -1,4 +1,4 @@
-/* The surrogate of cepkit/surrogates/paced.py, run from event to event as cepkit/surrogates/event_sheet.py runs it.
+/* The surrogate of cepkit/bench/methods/paced.py, run from event to event as cepkit/bench/methods/event_sheet.py runs it.
 
    Arrays over nodes are flat; a state is four z-scores (Vm, Cai, CaSR, CaSS) a node. */
 'use strict';
