@@ -433,10 +433,10 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
                 if threads > 1:
                     _wait(counter, done * threads)
         for b in range(spans[thread], spans[thread + 1]):
-            for i in range(BLOCK):
-                frames[frame, 0, b * BLOCK + i] = V[pad + b * BLOCK + i]
-                for k in range(3):
-                    frames[frame, 1 + k, b * BLOCK + i] = conc[b, k * BLOCK + i]
+            first, end = b * BLOCK, (b + 1) * BLOCK
+            frames[frame, 0, first:end] = V[pad + first : pad + end]
+            for k in range(3):
+                frames[frame, 1 + k, first:end] = conc[b, k * BLOCK : (k + 1) * BLOCK]
     notes.count[thread] = events
     return done
 
