@@ -15,7 +15,7 @@ from cepkit import figures
 from cepkit.page import colours, encoded, source
 
 SYMBOLS = {"Vm": "Vm", "Cai": "Ca i", "CaSR": "Ca SR", "CaSS": "Ca SS"}
-#: Style and script of a sortable table, open at the end.
+# Style and script of a sortable table, open at the end.
 SORTING = f"<style>\n{source('tables.css')}</style><script>\n{source('tables.js')}"
 
 
