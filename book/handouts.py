@@ -5,6 +5,7 @@ python book/handouts.py students|solutions [--to FOLDER]
 
 import argparse
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -76,6 +77,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted((ROOT / "book").glob("[0-9]*.ipynb")):
         nbformat.write(handout(path, given.kind == "solutions"), folder / path.name)
+    shutil.copy(ROOT / "book" / "textbook.py", folder)  # which chapter 11 imports
     print(f"{folder}: open them with .venv/bin/jupyter lab {folder}")
 
 

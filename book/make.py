@@ -57,7 +57,7 @@ def outside():
     data = ROOT / "data"
     results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "models").glob("*/card.json")]
     results += [*(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
-    files = [ROOT / "requirements.lock", *sorted(results)]
+    files = [ROOT / "requirements.lock", BOOK / "textbook.py", *sorted(results)]
     hashes = [f"{path.relative_to(ROOT)} {sha256(path.read_bytes())}\n" for path in files if path.exists()]
     return sha256("".join([json.dumps(VERSIONS, sort_keys=True), *hashes]).encode())
 

@@ -4,15 +4,20 @@ import argparse
 import json
 
 from cepkit import bench, surrogates
+from cepkit.bench.metrics import METRICS
 from cepkit.fields import VARIABLES
 from cepkit.profiles import PROFILES
 from cepkit.runs import trained
-from cepkit.scores import METRICS
 from cepkit.store import data_folder, replace_file
 
 #: What is printed of a scorecard: metrics and their variables.
 SHOWN = {"z_mse": VARIABLES, "mse_published": ("Vm",)}
 SHOWN |= dict.fromkeys(("activation_error", "apd90_error", "missed", "spurious"), ("",))
+SHOWN |= dict.fromkeys(("failed starts", "failed seeds"), ("",))  # in per cent
+
+
+def _short(value):
+    return "failed" if value == float("inf") else f"{value:.3g}"
 
 
 def generate(profile, track="fixed"):
@@ -40,9 +45,9 @@ def evaluate(profile, track="fixed", model=None, seeds=None, metric=None, force=
     print(f"\ntrack {track}, profile {profile}: medians over starts; the whole table, intervals included, is in")
     print(bench.record(table, made, model))
     for name in metric or SHOWN:
-        for variable in SHOWN.get(name, METRICS[name].variables):
+        for variable in SHOWN.get(name) or METRICS[name].variables:
             part = bench.pivot(table, name, variable)
-            print(f"\n{name} {variable}".rstrip(), part.to_string(float_format="{:.3g}".format, na_rep="-"), sep="\n")
+            print(f"\n{name} {variable}".rstrip(), part.to_string(float_format=_short, na_rep="-"), sep="\n")
     price = table[table.test == "cost"].pivot(index="model", columns="metric", values="value")
     if len(price):
         print(f"\ncost: beats in ms, training in s\n{price.to_string(float_format='{:.4g}'.format, na_rep='-')}")

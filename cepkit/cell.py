@@ -89,8 +89,12 @@ class Constants(NamedTuple):
     Kbufss: float = 0.00025
 
 
+NORMAL = Constants()
+POSITIVE = ("R", "T", "F", "Cm", "Vc", "Vsr", "Vss", "Ko", "Cao", "Nao")  # without these there is no cell
+
+
 def parameters(cell_type="epi", changes=None):
-    """Conductances and constants of a cell type (or an array of them), with the caller's changes by name."""
+    """Conductances and constants of a cell type (or an array of them), with the caller's changes, numbers or fields."""
     kinds = np.unique(cell_type)
     if not set(kinds.tolist()) <= set(CELL_TYPES):
         raise ValueError(f"cell_type={cell_type!r} is not known; choose one of {CELL_TYPES}, or an array of them")
@@ -104,11 +108,14 @@ def parameters(cell_type="epi", changes=None):
     for name, value in (changes or {}).items():
         if name not in known:
             raise ValueError(f"parameters: {name!r} is not a parameter of TP06; choose from {', '.join(known)}")
-        number(f"parameters[{name!r}]", value)
+        value = np.asarray(number(f"parameters[{name!r}]", value, positive=name in POSITIVE), float)
+        if np.any(value < 0):
+            raise ValueError(f"parameters[{name!r}]={value!r} must not be negative")
+        value = value if value.ndim else float(value)
         if name in Conductances._fields:
             conductances = conductances._replace(**{name: value})
         else:
-            constants = constants._replace(**{name: float(value)})
+            constants = constants._replace(**{name: value})
     return conductances, constants
 
 
@@ -165,9 +172,8 @@ Currents = namedtuple("Currents", "Na bNa CaL to Kr Ks K1 pK bCa pCa NaCa NaK")
 Fluxes = namedtuple("Fluxes", "Cai CaSR CaSS Rbar Nai Ki")
 
 
-def voltage_factors(V, c=None):
+def voltage_factors(V, c=NORMAL):
     """Factors of the currents that depend on voltage [mV] alone."""
-    c = c or Constants()
     u = V * c.F / (c.R * c.T)
     # The driving force of I_CaL, x / (e^x - 1), is 0/0 at 15 mV: take its series there.
     x = 2 * (V - 15) * c.F / (c.R * c.T)

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cepkit.fields import SPACE, UNITS, VARIABLES, in_order
+from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, in_order
 
 
 def split(trajectory, fraction=0.8):
     """Cut a trajectory in two in time: a ``fraction`` of the past to learn from, the future to be judged by."""
+    trajectory = in_form(trajectory, "trajectory", time=True)
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; the paper takes 0.8")
     cut = int(fraction * trajectory.sizes["time"])
@@ -35,7 +36,7 @@ class Scaling:
     def fit(cls, train):
         """Statistics of the training part, one trajectory or a list.  Never show it the test part."""
         pieces = [train] if isinstance(train, xr.Dataset) else list(train)
-        pieces = [piece[list(VARIABLES)] for piece in pieces]
+        pieces = [checked(piece, "train")[list(VARIABLES)] for piece in pieces]
         train = pieces[0] if len(pieces) == 1 else xr.concat(pieces, "time", join="override")
         # Sums over tens of millions of numbers need float64.
         mean, std = train.mean(dtype=np.float64).compute(), train.std(dtype=np.float64).compute()
@@ -48,10 +49,6 @@ class Scaling:
     def apply(self, fields):
         """Physical units to z-scores."""
         return ((fields - self.mean) / self.std).astype(np.float32)
-
-    def invert(self, fields):
-        """z-scores to physical units."""
-        return fields * self.std + self.mean
 
     def vectors(self, nodes):
         """Mean and standard deviation repeated for each node, as two tensors of shape (N_in,)."""
@@ -151,12 +148,15 @@ class Windows:
         return self.X[frames]
 
 
-def check_fields(fields, argument):
-    """Refuse what is no trajectory, in the caller's words."""
-    if not isinstance(fields, xr.Dataset):
-        kind = type(fields).__name__
-        raise ValueError(f"{argument} is a {kind}; it must be an xarray.Dataset with dims (time, y, x)")
-    missing = [v for v in VARIABLES if v not in fields]
-    if missing or "time" not in fields.dims or fields.sizes["time"] < 1:
-        wanted = f"it must have the dims (time, y, x), one frame or more, and the variables {list(VARIABLES)}"
-        raise ValueError(f"{argument} has dims {dict(fields.sizes)} and variables {list(fields)}; {wanted}")
+def checked(fields, argument):
+    """A trajectory, or histories, in form; a ValueError in the caller's words for what is neither."""
+    fields = in_form(fields, argument)
+    missing = [v for v in VARIABLES if v not in getattr(fields, "data_vars", ())]
+    if missing or fields.sizes.get("time", 0) < 1 or "time" not in fields.coords:
+        said = f"{argument} has dims {dict(fields.sizes)} and lacks {', '.join(missing) or 'time'}"
+        wanted = f"the dims (time, y, x), one frame or more, and the variables {', '.join(VARIABLES)}"
+        raise ValueError(f"{said}; it must be an xarray.Dataset with {wanted}")
+    if more := set(fields[VARIABLES[0]].dims) - {"time", "start", *SPACE}:
+        one = f"[{argument}.isel({(other := sorted(more)[0])}=k) for k in range({fields.sizes[other]})]"
+        raise ValueError(f"{argument} has the dim {other!r} as well; hand over a list: {one}")
+    return fields

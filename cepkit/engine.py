@@ -19,8 +19,8 @@ class State:
         real, fine = PRECISIONS[dtype]
         self.tissue, self.n, self.blocks = tissue, tissue.size, -(-tissue.size // kernel.BLOCK)
         self.cells = self.blocks * kernel.BLOCK
-        strides = np.cumprod((1, *tissue.shape[:0:-1]))[::-1].astype(np.int64)
-        self.pad = int(strides[0])
+        strides = tissue.directions @ np.cumprod((1, *tissue.shape[:0:-1]))[::-1].astype(np.int64)
+        self.pad = int(np.abs(strides).max())
         self.V = np.full(self.cells + 2 * self.pad, cell.INITIAL_STATE["Vm"], real)
         self.new, self.rates = self.V.copy(), np.zeros(1)
         self.gates = np.zeros((self.blocks, kernel.BLOCK * kernel.N_GATES), real)
@@ -31,11 +31,15 @@ class State:
         for ours, weights in zip((ahead, behind), tissue.weights, strict=True):
             ours[:, : self.n] = weights.reshape(len(strides), -1)
         self.grid = kernel.Grid(self.pad, strides, ahead, behind)
-        if all(np.ndim(g) == 0 for g in conductances):
-            rows = np.repeat(np.array(conductances, real), kernel.BLOCK)[None]
+        self.conductances = self.rows(conductances)
+
+    def rows(self, values):
+        """Numbers, or fields among them, as the kernel gathers them: a row a block, one row where there is no field."""
+        if any(map(np.ndim, values)):
+            rows = np.stack([self.padded(v) for v in values], axis=1).reshape(self.blocks, -1)
         else:
-            rows = np.stack([self.padded(g) for g in conductances], axis=1).reshape(self.blocks, -1)
-        self.conductances = np.ascontiguousarray(rows, real)
+            rows = np.repeat(np.array(values, float), kernel.BLOCK)[None]
+        return np.ascontiguousarray(rows, self.V.dtype)
 
     def padded(self, values):
         """A field as blocks; the last block is filled up with copies of the last node."""
@@ -82,8 +86,11 @@ class Engine:
         real = state.V.dtype.type
         kinds, kind = np.unique(cell_type, return_inverse=True)
         kind = state.padded(kind.reshape(np.shape(cell_type)) * kernel.ROWS).reshape(-1)
-        root_Ko = real(np.sqrt(constants.Ko / 5.4))
-        self.cells = kernel.Cells(kind, state.conductances, cell.Constants(*map(real, constants)), root_Ko)
+        if any(map(np.ndim, constants)):  # the tables' factors are then not used
+            own, root_Ko, constants = state.rows(constants), real(1), cell.NORMAL
+        else:
+            own, root_Ko = cell.Constants(*map(real, constants)), real(np.sqrt(constants.Ko / 5.4))
+        self.cells = kernel.Cells(kind, state.conductances, own, root_Ko)
         self.tables = _tables(tuple(macro / self.clock.substeps), constants, tuple(kinds), state.V.dtype)
         self.threads = max(1, min(threads, state.blocks))
         self.spans = np.linspace(0, state.blocks, self.threads + 1).astype(np.int64)

@@ -3,14 +3,14 @@
 import json
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.util import find_spec
-from pathlib import Path
 
+import numpy as np
 import xarray as xr
 import zarr
 
 from cepkit.progress import bar, processors
 from cepkit.solver import simulate
-from cepkit.store import open_trajectory, replace_file
+from cepkit.store import folder_of, open_trajectory, replace_file
 
 
 def ensemble(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
@@ -33,9 +33,28 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     """
     if not find_spec("dask"):
         raise ImportError("an ensemble is one dataset by way of Dask: pip install cepkit[cluster]")
-    runs = simulate_each(protocols, tissue, duration, store, client, initial, progress, **options)
-    fields = [run.drop_vars(set(run.coords) - set(run.dims)).drop_dims("state", errors="ignore") for run in runs]
-    return xr.concat([f.chunk() for f in fields], "run", combine_attrs="drop_conflicts")
+    return _together(simulate_each(protocols, tissue, duration, store, client, initial, progress, **options))
+
+
+def open_ensemble(store):
+    """An ensemble as one dataset, dims (run, time, *axes), read lazily; a ValueError if there is none.
+
+    ``ensemble.isel(run=k)`` is a trajectory: its activations are filled up with NaN, and its final state is there.
+    """
+    found = sorted(folder_of(store).glob("run-*/zarr.json"))
+    if not found:
+        raise ValueError(f"store={str(store)!r} holds no runs; make them with cepkit.ensemble")
+    return _together([open_trajectory(file.parent) for file in found])
+
+
+def _together(runs):
+    nothing, each = {"activation_time": np.nan, "activation_node": -1}, []
+    most = max(run.sizes["activation"] for run in runs)
+    for run in runs:
+        noted = run[list(nothing)].reset_coords(nothing)
+        noted = noted.pad(activation=(0, most - run.sizes["activation"]), constant_values=nothing)
+        each.append(run.drop_vars(nothing).chunk().merge(noted.set_coords(nothing)))
+    return xr.concat(each, "run", coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
 
 
 def simulate_each(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
@@ -46,7 +65,7 @@ def simulate_each(protocols, tissue, duration, store, client=None, initial=None,
     initial = [None] * len(protocols) if initial is None else list(initial)
     if len(initial) != len(protocols):
         raise ValueError(f"initial holds {len(initial)} states for {len(protocols)} protocols")
-    store = Path(store)
+    store = folder_of(store)
     if not (store / "zarr.json").exists():
         root = {"zarr_format": 3, "node_type": "group", "attributes": {"title": "ensemble of trajectories"}}
         replace_file(store / "zarr.json", json.dumps(root).encode())

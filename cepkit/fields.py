@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 
 class Variable(NamedTuple):
@@ -36,9 +38,70 @@ AMPLITUDE, DURATION = -52.0, 1.0  # of every stimulus by default [pA/pF], [ms]
 THRESHOLD = -40.0  # an upward crossing is an activation [mV]
 
 
+#: Units that are understood, by the unit that they are taken to, and what they are worth in it.
+WORTH = {
+    "ms": {"ms": 1.0, "millisecond": 1.0, "milliseconds": 1.0, "s": 1e3, "seconds": 1e3, "us": 1e-3, "µs": 1e-3},
+    "mm": {"mm": 1.0, "m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3},
+    "mV": {"mV": 1.0, "V": 1e3, "uV": 1e-3, "µV": 1e-3},
+    "mM": {"mM": 1.0, "M": 1e3, "uM": 1e-3, "µM": 1e-3, "nM": 1e-6, "mmol/L": 1.0, "mol/m3": 1.0},
+}
+TIMES = ("time", "lead_time")
+_KNOWN = {**dict.fromkeys((*TIMES, "start", "activation_time"), "ms"), **dict.fromkeys(SPACE, "mm"), **UNITS}
+
+
+def in_form(fields, argument="fields", time=False):
+    """Labelled fields as every room takes them: the door at which data enter.
+
+    Dims are brought into the order (start, time or lead_time, ..., z, y, x), times to ms, positions to mm, variables to
+    their units in TABLE, by their ``units``; without any, these are meant.  A ValueError names the ``argument`` that is
+    no labelled field, has an unknown unit, a time that does not increase, or none where ``time`` is asked for.
+    """
+    if not isinstance(fields, xr.Dataset | xr.DataArray):
+        raise ValueError(f"{argument} is a {type(fields).__name__}; it must be an xarray object with named dims")
+    fields = fields.assign_coords({n: _in_unit(fields[n], n, argument) for n in _KNOWN if n in fields.coords})
+    if isinstance(fields, xr.DataArray):
+        fields = _in_unit(fields, fields.name, argument) if fields.name in UNITS else fields
+    else:
+        fields = fields.assign({n: _in_unit(fields[n], n, argument) for n in UNITS if n in fields.data_vars})
+    axes = [d for d in TIMES if d in fields.dims]
+    if any(d in fields.coords and np.any(np.diff(fields[d].values) <= 0) for d in axes):
+        raise ValueError(f"{argument}: {axes[0]} must increase from frame to frame; sort it, or turn it round")
+    if time and not (axes and axes[0] in fields.coords):
+        raise ValueError(f"{argument} has the dims {tuple(fields.dims)}; it needs time, with a coordinate in ms")
+    return in_order(fields.transpose("start", *TIMES, ..., missing_dims="ignore"))
+
+
+def _in_unit(field, name, argument):
+    """A coordinate or variable in its own unit; coordinates in double precision."""
+    unit = field.attrs.get("units", _KNOWN[name])
+    if field.dtype.kind == "m":  # what xarray makes of a time in a NetCDF file
+        return field.copy(data=field.values / np.timedelta64(1, "ns") * 1e-6).assign_attrs(units="ms")
+    if unit not in (worth := WORTH[_KNOWN[name]]):
+        raise ValueError(f"{argument}: {name} is in {unit!r}; convert it to {_KNOWN[name]}, or to one of {list(worth)}")
+    if worth[unit] != 1:
+        return (field * worth[unit]).assign_attrs(field.attrs | {"units": _KNOWN[name]})
+    return field if name in UNITS or field.dtype == np.float64 else field.astype(np.float64)
+
+
 def in_order(field):
     """A labelled field with its axes of space in the order of SPACE, whatever the caller's; others as they are."""
     return field.transpose(..., *(d for d in SPACE if d in field.dims)) if hasattr(field, "dims") else field
+
+
+def time_of(field):
+    """The name of its axis of time: ``time`` in a trajectory, ``lead_time`` in a forecast."""
+    return next(d for d in TIMES if d in field.dims)
+
+
+def matching(have, want, tolerance, argument):
+    """Positions in ``have`` of the numbers ``want``, to a ``tolerance``; a ValueError names the first without one."""
+    have, want = np.asarray(have, float), np.asarray(want, float)
+    order = np.argsort(have)
+    at = pd.Index(have[order]).get_indexer(want.ravel(), "nearest", tolerance=tolerance)
+    if (at < 0).any():
+        near = f"the nearest to {want.ravel()[at < 0][0]:g} is more than {tolerance:g} away"
+        raise ValueError(f"{argument} has {have.min():g} to {have.max():g}, and {near}")
+    return order[at].reshape(want.shape)
 
 
 def one_of(argument, value, known):

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from cepkit.fields import in_form, matching
+
 
 def free_run(step, x_0, h_0, steps):
     """Algorithm 2: feed a network with its own output.
@@ -37,33 +39,48 @@ def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
 
 def histories(trajectory, starts, warmup):
     """What a model is given: the last ``warmup`` frames, dims (start, time, y, x), up to time 0, the start's own."""
-    return _cut(trajectory, starts, np.arange(1 - warmup, 1), "time", f"warmup={warmup} frames before")
+    trajectory, step = _even(trajectory)
+    return _cut(trajectory, starts, step * np.arange(1 - warmup, 1), "time", f"warmup={warmup} frames before")
 
 
 def futures(trajectory, starts, steps):
     """What it will be judged by: the ``steps`` frames after each start, dims (start, lead_time, y, x)."""
-    return _cut(trajectory, starts, np.arange(1, steps + 1), "lead_time", f"steps={steps} frames after")
+    trajectory, step = _even(trajectory)
+    return _cut(trajectory, starts, step * np.arange(1, steps + 1), "lead_time", f"steps={steps} frames after")
+
+
+def at_times(trajectory, starts, lead_times):
+    """Like :func:`futures`, at any ``lead_times`` [ms] for which the trajectory has frames."""
+    return _cut(in_form(trajectory, "trajectory", time=True), starts, lead_times, "lead_time", "lead times after")
+
+
+def _even(trajectory):
+    """A trajectory in form, and the time between its frames [ms]."""
+    trajectory = in_form(trajectory, "trajectory", time=True)
+    steps = np.diff(trajectory.time.values)
+    if not len(steps) or not np.allclose(steps, steps[0]):
+        raise ValueError("trajectory: its frames must be evenly spaced, two or more; resample it first")
+    return trajectory, steps[0]
 
 
 def _cut(trajectory, starts, offsets, dim, what):
-    starts = np.atleast_1d(np.asarray(starts, float))
+    starts, offsets = np.atleast_1d(np.asarray(starts, float)), np.asarray(offsets, float)
     times = trajectory.time.values
-    at = np.searchsorted(times, starts)
-    if not np.array_equal(times[np.minimum(at, len(times) - 1)], starts):
-        raise ValueError(f"starts={starts} must be times of frames of the trajectory, {times[0]} to {times[-1]} ms")
-    frames = at[:, None] + offsets
-    if len(offsets) == 0 or frames.min() < 0 or frames.max() >= len(times):
+    tolerance = 1e-3 * np.diff(times).min(initial=1.0)
+    if len(offsets) == 0 or (starts + offsets.min(initial=0)).min() < times[0] - tolerance or (
+            starts + offsets.max(initial=0)).max() > times[-1] + tolerance:  # fmt: skip
         outside = f"outside the trajectory, {times[0]} to {times[-1]} ms; take fewer frames or other starts"
         raise ValueError(f"starts from {starts.min()} to {starts.max()} ms with {what} them reach {outside}")
-    interval = times[1] - times[0]
+    matching(times, starts, tolerance, f"starts={starts} must be times of frames: trajectory")
+    frames = matching(times, starts[:, None] + offsets, tolerance, "trajectory")
     fields = trajectory[list(trajectory.data_vars)]  # without coordinates that are of no frame
     fields = fields.drop_vars([c for c in fields.coords if c not in fields.indexes])
     # A stored trajectory reads much faster by ranges than by a scattered index, and once where ranges overlap.
     first, last = int(frames.min()), int(frames.max())
     if last - first < frames.size:
         fields, frames = fields.isel(time=slice(first, last + 1)).load(), frames - first
-    cuts = [fields.isel(time=slice(row[0], row[-1] + 1)).load() for row in frames]
-    cuts = [cut.assign_coords(time=interval * offsets).rename(time=dim) for cut in cuts]
+    cuts = [fields.isel(time=slice(row[0], row[-1] + 1)).load().isel(time=row - row[0]) for row in frames]
+    cuts = [cut.assign_coords(time=offsets).rename(time=dim) for cut in cuts]
     return xr.concat(cuts, xr.DataArray(starts, dims="start", name="start", attrs={"units": "ms"}))
 
 

@@ -11,6 +11,7 @@ The equations are those of :mod:`cepkit.cell`; what is here is only what makes t
 - **Jacobi step.** A step reads old voltages and writes new ones, so the number of threads does not change a bit.
 """
 
+import os
 from collections import namedtuple
 from types import FunctionType
 
@@ -30,6 +31,7 @@ ROWS = round((V_HIGH - V_LOW) / V_STEP) + 1
 DRIVE_LOW, DRIVE_HIGH, DRIVE_STEP = -100.0, 200.0, 0.05  # V - E_K [mV]
 RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
 ONE = np.float32(1)
+NORMAL_KO = np.float32(5.4)  # normal Ko [mM], in any precision
 # Rows of a thread's scratch block: reversal potentials, factors, open fractions, stimulus, diffusion.
 _NERNST, _FACTOR, _OPEN, STIM, LAP, N_SCRATCH = 0, 4, 10, 16, 17, 18
 
@@ -62,8 +64,10 @@ def _both(double, single=None):
 
 _reversal, _currents, _membrane_current = map(_inline, (cell.reversal, cell.currents, cell.membrane_current))
 _fluxes, _calcium_gate = _both(cell.fluxes), _both(cell.calcium_gate)
+_voltage_factors, _Constants = _inline(cell.voltage_factors), cell.Constants
 _Voltage, _Open, _Nernst, _Conductances = cell.Voltage, cell.Open, cell.Nernst, cell.Conductances
-_sched_yield = types.ExternalFunction("sched_yield", types.int32())
+# Hands the processor to somebody else, under the name that the system has for that.
+_sched_yield = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
 
 # What the time loop is given, on any device: groups of arrays and numbers.
 #: What is stepped: voltages [mV] (pad + cells + pad) and as many for the next step, gates (blocks, BLOCK * N_GATES)
@@ -72,7 +76,8 @@ Unknowns = namedtuple("Unknowns", "V new gates conc")
 #: Entries of V before the first cell, steps from a cell to its neighbours (axes,), and how strongly these pull
 #: (axes, cells) [1/ms]; see ``Tissue.weights``.
 Grid = namedtuple("Grid", "pad strides ahead behind")
-#: First table row of each cell's type (cells,), conductances (1 or blocks, 12 * BLOCK), the constants, sqrt(Ko / 5.4).
+#: First table row of each cell's type (cells,), conductances (1 or blocks, 12 * BLOCK), the constants, a named tuple
+#: or (blocks, 39 * BLOCK) where any is a field, and sqrt(Ko / 5.4).
 Cells = namedtuple("Cells", "kind conductances constants root_Ko")
 #: See ``voltage_table`` and ``rectifier_table``.
 Tables = namedtuple("Tables", "voltage rectifier")
@@ -256,6 +261,35 @@ def small_exp(x):
     return p * x + 1.0
 
 
+def _by_kind_of_constants(for_fields, for_numbers):
+    """A function for compiled code with one form for constants that are fields, one for those that are numbers."""
+
+    def pick(c, *rest):
+        raise NotImplementedError("for compiled code only")
+
+    @overload(pick, inline="always", strict=False)  # the forms have the arguments of each other, not of this
+    def compiled_pick(c, *rest):
+        return for_fields if isinstance(c, types.Array) else for_numbers
+
+    return pick
+
+
+@_inline
+def _write_factors(c, V, start, W):
+    """Factors of the currents without the table, which holds them for one set of constants."""
+    for i in range(BLOCK):
+        v = _voltage_factors(_get(V, start + i), _gather(_Constants, c, 0, i))
+        f = (v.CaL_in, v.CaL_out, v.NaCa_in, v.NaCa_out, v.NaK, v.pK)
+        for k in range(N_FACTORS):
+            W[(_FACTOR + k) * BLOCK + i] = f[k]
+
+
+_of_block = _by_kind_of_constants(lambda c, b: c[b], lambda c, b: c)
+_of_cell = _by_kind_of_constants(lambda c, i: _gather(_Constants, c, 0, i), lambda c, i: c)
+_root = _by_kind_of_constants(
+    lambda c, i, root: np.sqrt(_gather(_Constants, c, 0, i).Ko / NORMAL_KO), lambda c, i, root: root
+)
+_factors = _by_kind_of_constants(_write_factors.py_func, lambda c, V, start, W: None)
 _log, _small_exp = _both(log.py_func, log_single.py_func), _both(small_exp.py_func)
 
 
@@ -276,7 +310,8 @@ def reversals(conc, W, c):
     real, log = W.dtype.type, _log(W)
     for i in range(BLOCK):
         Nai, Ki, Cai = real(conc[5 * BLOCK + i]), real(conc[6 * BLOCK + i]), real(conc[i])
-        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = _reversal(Nai, Ki, Cai, c, log)
+        E = _reversal(Nai, Ki, Cai, _of_cell(c, i), log)
+        W[i], W[BLOCK + i], W[2 * BLOCK + i], W[3 * BLOCK + i] = E
 
 
 @jit
@@ -335,8 +370,9 @@ def react(V, new, start, conc, W, g, c, root_Ko, dt):
         o, factors = _gather(_Open, W, _OPEN, i), _gather(_Voltage, W, _FACTOR, i)
         o = _Open(o.Na, o.CaL * fCaSS, o.to, o.Kr, o.Ks, o.K1)
         E, conductances = _gather(_Nernst, W, _NERNST, i), _gather(_Conductances, g, 0, i)
-        now = _currents(v, o, factors, E, Cai, CaSS, Nai, conductances, c, root_Ko)
-        flux = fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
+        own = _of_cell(c, i)
+        now = _currents(v, o, factors, E, Cai, CaSS, Nai, conductances, own, _root(c, i, root_Ko))
+        flux = fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, own)
         conc[i] += step * flux.Cai
         conc[BLOCK + i] += step * flux.CaSR
         conc[2 * BLOCK + i] += step * flux.CaSS
@@ -418,12 +454,13 @@ def advance(thread, team, clock, unknowns, grid, cells, tables, stimuli, notes, 
                 t = t_macro + step * dt
                 most = 0.0
                 for b in range(spans[thread], spans[thread + 1]):
-                    first, at = b * BLOCK, pad + b * BLOCK
-                    reversals(conc[b], W, c)
+                    first, at, own = b * BLOCK, pad + b * BLOCK, _of_block(c, b)
+                    reversals(conc[b], W, own)
                     look_up(V, at, gates[b], kind, first, W, table, rectify)
+                    _factors(own, V, at, W)
                     _diffuse(V, at, W, strides, ahead, behind, first)
                     _stimulate(W, first, t, dt, pulses, masks)
-                    react(V, new, at, conc[b], W, conductances[b if per_block else 0], c, root_Ko, dt)
+                    react(V, new, at, conc[b], W, conductances[b if per_block else 0], own, root_Ko, dt)
                     events = _note_activations(V, new, at, first, t, dt, threshold, nodes, times, events)
                     if levels > 1:
                         most = max(most, _fastest(V, new, at, conc[b], dt))

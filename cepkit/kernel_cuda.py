@@ -157,6 +157,8 @@ class CudaEngine(Engine):
             raise ValueError('dt="adaptive" is chosen on the CPU; give a fixed dt with device="cuda", for example 0.02')
         if not cuda.is_available():
             raise ValueError('device="cuda": no CUDA device was found; use device="cpu"')
+        if fields := [name for name, value in constants._asdict().items() if np.ndim(value)]:
+            raise ValueError(f'parameters: {", ".join(fields)} must be one number with device="cuda"; use device="cpu"')
         super().__init__(state, constants, cell_type, save_every, levels, *rest)
         # Here the constants stay in double precision.
         cells = self.cells._replace(constants=constants, root_Ko=math.sqrt(constants.Ko / 5.4))

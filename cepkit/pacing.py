@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from cepkit.fields import AMPLITUDE, DURATION, SPACE, in_order, number
+from cepkit.fields import AMPLITUDE, DURATION, SPACE, in_form, in_order, number, time_of
 from cepkit.region import box
 
 
@@ -147,15 +147,16 @@ def stimulus_field(protocol, like):
     >>> field.dims, field.time.values[(field != 0).any(("y", "x"))].tolist()
     (('time', 'y', 'x'), [5.0, 25.0])
     """
-    begin, grid = like["time"].values, [d for d in SPACE if d in like.dims]
+    like = in_form(like, "like", time=True)
+    begin, grid = like[time_of(like)].values, [d for d in SPACE if d in like.dims]
     shape = tuple(like.sizes[d] for d in grid)
     protocol.check(shape)
-    step = float(begin[1] - begin[0]) if begin.size > 1 else 1.0
+    steps = np.diff(begin, append=2 * begin[-1] - begin[-2] if begin.size > 1 else begin[-1] + 1.0)
     values = np.zeros((begin.size, *shape), np.float32)
     for stimulus in protocol.stimuli:
-        overlap = np.minimum(begin + step, stimulus.start + stimulus.duration) - np.maximum(begin, stimulus.start)
+        overlap = np.minimum(begin + steps, stimulus.start + stimulus.duration) - np.maximum(begin, stimulus.start)
         for k in np.flatnonzero(overlap > 1e-12):
-            values[k][stimulus.region.values] += stimulus.amplitude * overlap[k] / step
+            values[k][stimulus.region.values] += stimulus.amplitude * overlap[k] / steps[k]
     coords = {name: like[name] for name in ("time", *grid) if name in like.coords}
     attrs = {"units": "pA/pF", "long_name": "stimulus current"}
     return xr.DataArray(values, dims=("time", *grid), coords=coords, name="stimulus", attrs=attrs)

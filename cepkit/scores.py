@@ -1,21 +1,11 @@
-"""Every metric, once: squared errors are averaged over the nodes, and the metrics follow from them.
-
-:func:`score` serves a few forecasts side by side; :func:`case_scores` takes one forecast through
-the table METRICS, and :func:`interval_of` says how sure a median is.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+"""Squared errors averaged over the nodes, and medians of them: :func:`score` and :func:`interval_of`."""
 
 import numpy as np
 import xarray as xr
 from numba import njit
 
-from cepkit import events
-from cepkit.fields import VARIABLES
-from cepkit.forecast import futures
+from cepkit.fields import SPACE, VARIABLES, in_form, matching
+from cepkit.forecast import at_times
 
 #: Of every metric: bump it whenever a score changes, so that kept scores are made again.
 VERSION = "1"
@@ -29,14 +19,16 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
     forecasts : dict of str to xr.Dataset
         Model name -> forecast with dims (start, lead_time, y, x); all from the same starts.
     truth : xr.Dataset
-        The trajectory that was forecast, or frames of it shaped like a forecast.
+        The trajectory that was forecast, or frames of it shaped like a forecast; frames and nodes are matched by
+        time and place.
     scaling : Scaling, optional
         Statistics of the training part; ``z_mse`` needs them and is left out without.
 
     Returns
     -------
     xr.Dataset
-        Dims (model, variable, start), and lead_time where asked for:
+        Dims (model, variable, start), and lead_time where asked for; infinite where a forecast is not finite, or lacks
+        the variable:
 
         - ``mse_published``: truth and forecast of each start and variable are first rescaled to [-1, 1], each by
           *its own* minimum and maximum, as the paper's code does.  An error in offset or gain leaves no trace.
@@ -55,11 +47,13 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
     if not forecasts:
         raise ValueError("forecasts is empty; give a dict such as {'lstm': forecast}")
     rows = {}
+    truth = in_form(truth, "truth", time=True)
     for model, forecast in forecasts.items():
+        forecast = in_form(forecast, f"forecasts[{model!r}]")
         if not {"start", "lead_time"} <= set(forecast.dims):
             dims = tuple(forecast.dims)
             raise ValueError(f"forecasts[{model!r}] has the dims {dims}; a forecast has start and lead_time")
-        rows[model] = _score_one(forecast, _aligned(truth, forecast), scaling, by_lead_time)
+        rows[model] = _score_one(forecast, _aligned(truth, forecast, model), scaling, by_lead_time)
     try:
         # Models that were run from different starts cannot stand in one table.
         return xr.concat(rows.values(), xr.DataArray(list(rows), dims="model", name="model"), join="exact")
@@ -68,22 +62,35 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
         raise ValueError(f"forecasts must all have the same starts and lead times; {way}") from error
 
 
-def _aligned(truth, forecast):
-    """Truth for every (start, lead_time) of a forecast."""
-    if "lead_time" in truth.dims:
-        return truth.sel(start=forecast.start, lead_time=forecast.lead_time)
-    return futures(truth, forecast.start.values, forecast.sizes["lead_time"])
+def _aligned(truth, forecast, model):
+    """Truth at the starts, lead times and nodes of a forecast, found by value to a tolerance of 1e-3 ms or mm."""
+    for d in [d for d in SPACE if d in truth.dims or d in forecast.dims]:
+        if truth.sizes.get(d) != forecast.sizes.get(d):
+            sizes = f"{dict(forecast.sizes)}, the truth {dict(truth.sizes)}"
+            raise ValueError(f"forecasts[{model!r}] has the sizes {sizes}; give both on the same nodes")
+        if d in truth.coords and d in forecast.coords:
+            where = f"truth, for forecasts[{model!r}], along {d}"
+            truth = truth.isel({d: matching(truth[d], forecast[d], 1e-3, where)})
+    if "start" not in truth.dims:
+        found = at_times(truth, forecast.start.values, forecast.lead_time.values)
+    else:
+        at = {d: matching(truth[d], forecast[d], 1e-3, f"truth: {d}") for d in ("start", "lead_time")}
+        found = truth.isel(at)
+    if bad := [v for v in VARIABLES if not np.isfinite(found[v]).all()]:
+        raise ValueError(f"truth holds NaN or infinite numbers in {', '.join(bad)}; nothing can be scored against them")
+    return found
 
 
 def _score_one(forecast, truth, scaling, by_lead_time):
-    tallies = [_tally(f, t) for f, t in zip(_arrays(forecast), _arrays(truth), strict=True)]
-    squared, own_range = (np.stack([tally[k] for tally in tallies]) for k in (0, 1))  # (start, lead_time, variable)
+    each = [tally(f, t) for f, t in zip(_arrays(forecast), _arrays(truth), strict=True)]
+    squared, own_range = (np.stack([one[k] for one in each]) for k in (0, 1))  # (start, lead_time, variable)
     if not by_lead_time:
         squared, own_range = squared.mean(1), own_range.mean(1)
     fields = {"mse_published": own_range}
     if scaling is not None:
         fields["z_mse"] = squared / np.array([float(scaling.std[v]) for v in VARIABLES]) ** 2
     fields["rmse"] = np.sqrt(squared)
+    fields = {name: np.where(np.isfinite(values), values, np.inf) for name, values in fields.items()}
     dims = ("start", *(["lead_time"] if by_lead_time else []), "variable")
     coords = {"variable": list(VARIABLES), **{d: forecast[d] for d in dims[:-1]}}
     return xr.Dataset({name: (dims, values) for name, values in fields.items()}, coords).transpose("variable", ...)
@@ -91,82 +98,12 @@ def _score_one(forecast, truth, scaling, by_lead_time):
 
 def _arrays(fields):
     """Dims (start, lead_time, y, x) of four variables as an array (start, lead_time, N, variable)."""
-    parts = [fields[v].transpose("start", "lead_time", ...).values for v in VARIABLES]
+    first = next(fields[v] for v in VARIABLES if v in fields)
+    parts = [fields.get(v, first * np.nan).transpose("start", "lead_time", ...).values for v in VARIABLES]
     return np.stack([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
 
-@dataclass
-class Case:
-    """One forecast and its truth, with the statistics that metrics share, each computed once."""
-
-    forecast: np.ndarray  # (steps, N, variables), physical units
-    truth: np.ndarray
-    std: np.ndarray  # of the training part, one a variable
-    interval: float  # between frames [ms]
-
-    @cached_property
-    def tally(self):
-        """See ``_tally``."""
-        return _tally(self.forecast, self.truth)
-
-    @property
-    def mse(self):
-        return self.tally[0].mean(0)
-
-    @cached_property
-    def physical(self):
-        """What :func:`cepkit.events.compare` finds."""
-        pairs = [tuple(x[..., k].astype(np.float64) for k in (0, 1)) for x in (self.truth, self.forecast)]
-        return events.compare(*pairs, self.interval)
-
-
-class Metric(NamedTuple):
-    """A row of METRICS."""
-
-    unit: str
-    variables: tuple  # it is taken of; ("",) for what belongs to no single one
-    function: Callable  # (case, number of the variable) -> value
-
-
-def _correlation_time(case, k):
-    forecast, truth = (x[..., k].astype(np.float64) for x in (case.forecast, case.truth))
-    return correlation_time(forecast, truth, case.interval)
-
-
-#: Every metric of the scorecard by name.  One of your own is one more row.
-METRICS = {
-    "z_mse": Metric("variance of the training part", VARIABLES, lambda c, k: c.mse[k] / c.std[k] ** 2),
-    "rmse": Metric("mV, mM", VARIABLES, lambda c, k: np.sqrt(c.mse[k])),
-    "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.tally[2][k], 1e-30))),
-    "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.tally[1][:, k].mean()),
-    "valid_time": Metric("ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.tally[0][:, k]) / c.std[k], c.interval)),
-    "correlation_time": Metric("ms", ("Vm",), _correlation_time),
-    **{name: Metric(unit, ("",), lambda c, k, name=name: c.physical[name]) for name, unit in events.UNITS.items()},
-}
-
-
-def physical():
-    """Names of the metrics that belong to no single variable."""
-    return tuple(name for name, metric in METRICS.items() if metric.variables == ("",))
-
-
-def case_scores(forecast, truth, std, interval):
-    """All of METRICS for one start.
-
-    ``forecast`` and ``truth`` are tensors (steps, N_in) in physical units, ``std`` the standard deviations of the
-    training part, ``interval`` in ms.  Returned is (variable, metric) -> value; the variable is "" for what belongs to
-    no single one.
-    """
-    arrays = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
-    case = Case(*arrays, std, interval)
-    rows = [(v, name) for v in (*VARIABLES, "") for name, metric in METRICS.items() if v in metric.variables]
-    rows.sort(key=lambda row: METRICS[row[1]].variables != VARIABLES)  # what all variables have comes first
-    number = {v: k for k, v in enumerate(VARIABLES)}
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return {(v, name): METRICS[name].function(case, number.get(v)) for v, name in rows}
-
-
-def _tally(F, T):
+def tally(F, T):
     """Errors of a forecast against its truth, both (steps, N, variables).
 
     Returned are squared errors (steps, variables), means over the nodes; the same after each series was taken to
@@ -192,39 +129,19 @@ def _mean_square(F, T, gain, shift):
     return out
 
 
-def valid_time(error, interval, tolerance=0.4):
-    """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``."""
-    wrong = np.flatnonzero(~(np.asarray(error) < tolerance))
-    return (wrong[0] + 1 if len(wrong) else len(error)) * interval
-
-
-def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
-    """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
-
-    Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
-    """
-    n = round(window / interval)
-    for k in range(0, len(truth) - n + 1, n):
-        a, b = forecast[k : k + n].ravel(), truth[k : k + n].ravel()
-        if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
-            return k * interval
-    return len(truth) * interval
-
-
 def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     """Median over starts (and seeds), and the middle 95 % of it over a bootstrap.
 
     Starts of one run are alike, and so are forecasts of one training: whole runs and seeds are drawn, then starts.
     ``values``, ``runs`` and ``seeds`` say for each case a value, the run that it was started in, and the training of
-    the model that made it.  Returned are median, low and high, NaN if there is no value.
+    the model that made it.  A value that is not finite is a failure and counts as the worst.  Returned are median, low
+    and high, infinite where a failure decides, NaN if there is no case.
     """
-    values, runs = np.asarray(values, float), np.asarray(runs)
+    values, runs = worst(values), np.asarray(runs)
     seeds = np.zeros(len(values), int) if seeds is None else np.asarray(seeds)
-    keep = ~np.isnan(values)
-    if not keep.any():
+    if not len(values):
         return (np.nan,) * 3
-    own_run, own_seed = (np.unique(x[keep], return_inverse=True)[1] for x in (runs, seeds))
-    values = values[keep]
+    own_run, own_seed = (np.unique(x, return_inverse=True)[1] for x in (runs, seeds))
     R, S = own_run.max() + 1, own_seed.max() + 1
     groups = {(s, r): values[(own_seed == s) & (own_run == r)] for s in range(S) for r in range(R)}
     sizes = np.array([[len(groups[s, r]) for r in range(R)] for s in range(S)])
@@ -238,4 +155,15 @@ def interval_of(values, runs, seeds=None, draws=1000, seed=0):
     slots = np.arange(table.shape[2]) < sizes[s, r]
     picked = np.where(slots, table[s, r, k.astype(int)], np.nan)
     medians = np.nanmedian(picked.reshape(draws, -1), axis=1)
-    return float(np.median(values)), *(float(q) for q in np.nanquantile(medians, [0.025, 0.975]))
+    found = np.array([np.median(values), *np.nanquantile(medians, [0.025, 0.975])])
+    return tuple(np.where(found < FAILED, found, np.inf).tolist())
+
+
+#: Beyond this a number stands for a failure: large, and yet medians can be taken of it, which infinity forbids.
+FAILED = 1e250
+
+
+def worst(values):
+    """Values with a huge number for what is not finite, so that quantiles rank a failure last."""
+    values = np.asarray(values, float)
+    return np.where(np.isfinite(values), values, 1e4 * FAILED)

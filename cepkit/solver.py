@@ -15,7 +15,7 @@ import numpy as np
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
-from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_order, number
+from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest
 
@@ -25,7 +25,8 @@ VERSION = "d2eaf949eb766f65"
 ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
 #: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
 ADAPTIVE_LIMITS = (1.0, 10.0)
-_CALL, _CALL_BYTES = 50, 6.4e7  # frames a compiled call, fewer where they would outgrow the state itself
+REACTION = 3.75  # the upstroke takes steps of this over gNa [ms nS/pF]: 0.25 ms where that is normal
+_CALL, _CALL_BYTES = 50.0, 6.4e7  # ms a compiled call, less where they would outgrow the state itself
 
 
 def _engine(device, levels):
@@ -56,7 +57,7 @@ def simulate(
     refine : int
         Simulate on a grid so many times as fine, and keep frames, activations and final state at the tissue's nodes.
     cell_type, parameters : {"epi", "endo", "m"}, mapping
-        Changed parameters by name.  The types, and the conductances, may be arrays on the grid.
+        Changed parameters by name; types and parameters may be fields on the grid.
     initial : xr.Dataset or mapping, optional
         State to start from, all 19 variables; see :func:`final_state`.
     dtype : {"float64", "mixed", "float32"}
@@ -88,13 +89,13 @@ def simulate(
     """
     _check(tissue, protocol, dtype, save, refine)
     fine = tissue.refined(refine)
-    levels = _time_step(fine, duration, dt, save_every)
     parameters = {name: in_order(value) for name, value in (parameters or {}).items()}
     conductances, constants = cell.parameters(cell_type := in_order(cell_type), parameters)
-    for name, value in {"cell_type": cell_type, **conductances._asdict()}.items():
+    for name, value in {"cell_type": cell_type, **conductances._asdict(), **constants._asdict()}.items():
         if np.ndim(value) and np.shape(value) != fine.shape:
             said = f"give one value or an array of the tissue's shape {fine.shape}"
             raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
+    levels = _time_step(min(fine.max_dt, REACTION / max(1e-9, np.max(conductances.gNa))), duration, dt, save_every)
     initial = _initial(initial, tissue, fine)
     attrs = dict(attrs or {}) | _provenance(
         tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
@@ -125,7 +126,7 @@ def _run(engine, target, tissue, refine, count, dt, progress):
         target.append(first[coarse][None], np.zeros((0, 2)))
         done = 0
     # Fixed by the size of the state, so that a resumed run adds the same numbers.
-    call = int(np.clip(_CALL_BYTES / (8 * len(VARIABLES) * state.cells), 1, _CALL))
+    call = int(np.clip(_CALL_BYTES / (8 * len(VARIABLES) * state.cells), 1, max(1.0, _CALL / save_every)))
     long = (count - done) * save_every * state.blocks >= 20_000
     with bar(count, "simulate", "ms", progress and long, initial=done) as steps:
         while done < count:
@@ -139,7 +140,7 @@ def _run(engine, target, tissue, refine, count, dt, progress):
     final = np.empty((len(cell.STATES), *tissue.shape))
     for k, name in enumerate(cell.STATES):
         final[k] = state[name][coarse]
-    return target.finish(final, cell.STATES)
+    return target.finish(final, cell.STATES, state.rates[0])
 
 
 def final_state(trajectory):
@@ -153,6 +154,7 @@ def final_state(trajectory):
     >>> again.Vm[0].item() == run.Vm[-1].item()
     True
     """
+    trajectory = in_form(trajectory, "trajectory", time=True)
     if "final_state" not in trajectory.coords or float(trajectory["time"][-1]) != trajectory.attrs.get("final_time"):
         hint = "hand over what simulate() returned, not a part of it"
         raise ValueError(f"trajectory carries no full state of its last frame; {hint}")
@@ -165,13 +167,13 @@ def _multiple(whole, part):
     return round(ratio) if abs(ratio - round(ratio)) < 1e-6 * max(1.0, ratio) else None
 
 
-def _time_step(tissue, duration, dt, save_every):
+def _time_step(bound, duration, dt, save_every):
     """Macro step [ms], the numbers of parts it may be cut into, and the limits between them."""
     number("duration", duration, "ms", positive=True)
     number("save_every", save_every, "ms", positive=True)
     if not _multiple(duration, save_every):
         raise ValueError(f"duration={duration!r} must be a multiple of save_every={save_every!r}")
-    largest = min(tissue.max_dt, 1.0)
+    largest = min(bound, 1.0)
     if isinstance(dt, str):
         if dt != "adaptive":
             raise ValueError(f'dt={dt!r} must be a number [ms] or "adaptive"')
@@ -181,7 +183,7 @@ def _time_step(tissue, duration, dt, save_every):
         return float(macro), parts, list(ADAPTIVE_LIMITS[len(ADAPTIVE_PARTS) - len(parts) :])
     if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
         bound = f"the largest step that works is {largest:.4g} ms"
-        raise ValueError(f"dt={dt!r} is over the stability bound of this tissue; {bound}")
+        raise ValueError(f"dt={dt!r} is over the stability bound of this tissue and its cells; {bound}")
     if not (steps := _multiple(save_every, dt)):
         raise ValueError(f"save_every={save_every!r} must be a multiple of dt={dt!r}")
     return float(save_every), [steps], [0.0]
@@ -249,12 +251,14 @@ def _versions():
 
 
 def _provenance(**configuration):
-    text = json.dumps({**configuration, "solver": VERSION}, sort_keys=True)
+    whole = {**configuration, "solver": VERSION}
+    texts = [json.dumps({k: v for k, v in whole.items() if k != but}, sort_keys=True) for but in ("", "duration")]
     return {
         "title": "TP06 monodomain trajectory",
         "Conventions": "CF-1.11",
         **{k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in configuration.items()},
         "solver": VERSION,
-        "hash": digest(text.encode()),
+        "hash": digest(texts[0].encode()),
+        "origin": digest(texts[1].encode()),  # the same for every duration
         "versions": _versions(),
     }

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import xarray as xr
@@ -18,12 +20,21 @@ try:
 except ImportError:  # Windows has no such lock, and works without
     fcntl = None
 
+# xarray asks for consolidated metadata, which Zarr 3 writes and warns of.
+warnings.filterwarnings("ignore", "Consolidated metadata is currently not part in the Zarr format 3")
 _CHUNK_BYTES = 8e6
 _CHECKOUT = Path(__file__).parents[1] / "data"
 
 
 class AnotherRun(ValueError):
     """A store holds a run of another configuration than the one asked for."""
+
+
+def folder_of(path, argument="store"):
+    """A path as people write it, with its ``~``; a ValueError for an address that is no folder of this machine."""
+    if "://" in str(path):
+        raise ValueError(f"{argument}={str(path)!r} must be a folder on a disk")
+    return Path(path).expanduser()
 
 
 def kept_folder():
@@ -70,13 +81,12 @@ class TrajectoryStore:
     """Collects frames in memory, or in a Zarr store when ``path`` is given.
 
     On disk a run grows in ``PATH.partial``, with a checkpoint of the full state at every chunk, and is moved to
-    ``PATH`` when it is complete: what stands there is always whole.  AnotherRun if another ``hash`` stands there.
+    ``PATH`` when it is complete: what stands there is always whole.  A shorter run of the same ``origin``, complete or
+    not, is continued; AnotherRun if any other stands there.
     """
 
     def __init__(self, path, tissue, save, count, save_every, attrs):
-        if "://" in str(path):
-            raise ValueError(f"store={str(path)!r} must be a folder on a disk")
-        self.path = Path(path).expanduser() if path is not None else None
+        self.path = folder_of(path) if path is not None else None
         self.named = f"store={str(self.path)!r}"
         self.partial = self.path and self.path.with_name(self.path.name + ".partial")
         self.save, self.attrs, self.shape, self.dims = tuple(save), attrs, tissue.shape, ("time", *tissue.dims)
@@ -88,10 +98,19 @@ class TrajectoryStore:
         self.chunk = chunk // 50 * 50 or chunk
         self.digests, self.buffer, self.activations, self.written = [], [], [], 0
         self.complete = self.path is not None and self.path.exists()
-        there = read_attrs(self.path).get("hash") if self.complete else attrs["hash"]
-        if there != attrs["hash"]:
-            said = f"holds a run of another configuration (hash {there}, asked for {attrs['hash']})"
+        self.earlier = None  # a shorter run to go on from
+        if self.complete and (there := read_attrs(self.path)).get("hash") != attrs["hash"]:
+            self._continues(there, there.get("duration", 0.0))
+            self.complete, self.earlier = False, self.open()
+
+    def _continues(self, there, reached):
+        """An AnotherRun unless what is there, up to ``reached`` [ms], is the beginning of what is asked for."""
+        if there.get("origin") != self.attrs["origin"]:
+            said = f"holds a run of another configuration (hash {there.get('hash')}, asked for {self.attrs['hash']})"
             raise AnotherRun(f"{self.named} {said}; give another path, or delete it first")
+        if reached > self.coords["time"][-1] or "final_state" in there and self.attrs["refine"] > 1:
+            said = f"holds {reached:g} ms of this run, and {self.attrs['duration']:g} ms are asked for"
+            raise AnotherRun(f"{self.named} {said}; open it and cut it, or give another path")
 
     def __enter__(self):
         if self.path is None:
@@ -99,15 +118,18 @@ class TrajectoryStore:
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
             self.lock = open(self.partial / "lock", "w")
+        except OSError as error:
+            said = f"cannot be written ({error.strerror}); choose a folder that you may write to"
+            raise ValueError(f"{self.named} {said}") from error
+        try:
             if fcntl:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.lock.close()
             said = "is being written by another process; wait for it, or give another path"
             raise ValueError(f"{self.named} {said}") from None
-        except OSError as error:
-            said = f"cannot be written ({error.strerror}); choose a folder that you may write to"
-            raise ValueError(f"{self.named} {said}") from error
+        except OSError:
+            pass  # some network file systems know no locks; the run works without
         return self
 
     def __exit__(self, kind, error, _):
@@ -125,15 +147,12 @@ class TrajectoryStore:
             return -1
         checkpoint = self.partial / "checkpoint.npz"
         if checkpoint.exists():
-            with np.load(checkpoint) as saved:
-                if str(saved["hash"]) == self.attrs["hash"]:
-                    sheet.restore(saved)
-                    self.digests = [str(d) for d in saved["digests"]]
-                    self.buffer, self.activations = [saved["pending"]], [saved["activations"]]
-                    self.written = int(saved["done"]) + 1 - self._pending()
-                    self.group = zarr.open_group(self.partial / "store", mode="r+")
-                    return int(saved["done"])
-        checkpoint.unlink(missing_ok=True)
+            try:
+                with np.load(checkpoint) as saved:
+                    return self._go_on(dict(saved), sheet)
+            except (OSError, KeyError, EOFError, BadZipFile) as error:
+                way = f"delete {str(self.partial)!r} to start afresh"
+                raise ValueError(f"{self.named}: its checkpoint is damaged ({error}); {way}") from error
         shutil.rmtree(self.partial / "store", ignore_errors=True)
         self.group = zarr.create_group(self.partial / "store", attributes=self.attrs)
         # A byte shuffle helps zstd with floats; the checksum names a damaged chunk, NaN stands in for a missing one.
@@ -144,11 +163,41 @@ class TrajectoryStore:
                 fill_value=np.nan, dimension_names=self.dims, compressors=codecs, attributes=self.units[name],
             )  # fmt: skip
         self._write(self.coords)
-        return -1
+        return -1 if self.earlier is None else self._copy(sheet)
+
+    def _go_on(self, saved, sheet):
+        """Take up a checkpoint, made on the way to this duration or another one."""
+        done = int(saved["done"])
+        self._continues({k: str(saved[k]) for k in ("hash", "origin")}, done * self.attrs["save_every"])
+        sheet.restore(saved)
+        self.digests = [str(d) for d in saved["digests"]]
+        self.buffer, self.activations = [saved["pending"]], [saved["activations"]]
+        self.written = done + 1 - self._pending()
+        self.group = zarr.open_group(self.partial / "store", mode="r+")
+        self.group.attrs.update(self.attrs)
+        for name in self.save:
+            self.group[name].resize((self.coords["time"].size, *self.shape))
+        self._write(self.coords)
+        return done
+
+    def _copy(self, sheet):
+        """Take over the frames and the last state of the shorter run, and say at which frame it ended."""
+        old, frames = self.earlier, self.earlier.sizes["time"]
+        for k in range(0, frames, self.chunk):
+            part = old.isel(time=slice(k, k + self.chunk))
+            self.buffer.append(np.stack([part[name].values for name in self.save], axis=1))
+            if self._pending() >= self.chunk:
+                self._flush(self.chunk)
+        self.activations.append(np.stack([old.activation_time.values, old.activation_node.values], axis=1))
+        for name in old.state.values:
+            sheet[name] = old.final_state.sel(state=name).values
+        sheet.restore({**sheet.arrays(), "rates": [old.attrs["speed"]]})
+        return frames - 1
 
     def _write(self, coords):
         for name, v in coords.items():
-            self.group.create_array(name, data=np.asarray(v.values), dimension_names=v.dims, attributes=v.attrs)
+            data = {"data": np.asarray(v.values), "dimension_names": v.dims, "attributes": v.attrs}
+            self.group.create_array(name, overwrite=True, **data)
 
     def append(self, frames, activations):
         """Take frames, array (frames, 4, ...), and activations; full chunks go to disk."""
@@ -177,20 +226,21 @@ class TrajectoryStore:
         # The frame that opens the next chunk waits in memory: let it travel with the state.
         data = io.BytesIO()
         np.savez(
-            data, hash=self.attrs["hash"], done=done, digests=np.array(self.digests, "U16"), **sheet.arrays(),
+            data, hash=self.attrs["hash"], origin=self.attrs["origin"], done=done,
+            digests=np.array(self.digests, "U16"), **sheet.arrays(),
             pending=np.concatenate(self.buffer), activations=np.concatenate(self.activations),
         )  # fmt: skip
         replace_file(self.partial / "checkpoint.npz", data.getvalue())
 
-    def finish(self, final, states):
-        """Complete the run and hand back the trajectory."""
+    def finish(self, final, states, speed):
+        """Complete the run and hand back the trajectory; ``speed`` is what the adaptive step saw last."""
         when, node = np.concatenate(self.activations).T
         coords = {
             "activation_time": xr.Variable("activation", when, {"units": "ms", "long_name": "activation time"}),
             "activation_node": xr.Variable("activation", node.astype(np.int64), {"long_name": "flat node index"}),
             "final_state": xr.Variable(("state", *self.dims[1:]), final),
         }
-        attrs = {"final_time": float(self.coords["time"][-1])}
+        attrs = {"final_time": float(self.coords["time"][-1]), "speed": float(speed)}
         if self.path is None:
             frames = np.concatenate(self.buffer)
             data = {name: (self.dims, frames[:, k], self.units[name]) for k, name in enumerate(self.save)}
@@ -201,7 +251,9 @@ class TrajectoryStore:
         self._write(coords)
         attrs |= {"data_hash": digest(*(d.encode() for d in self.digests)), "states": list(states)}
         self.group.attrs.update(attrs | {"coordinates": " ".join(coords)})
-        (self.partial / "checkpoint.npz").unlink(missing_ok=True)
+        zarr.consolidate_metadata(self.partial / "store")
+        if self.earlier is not None:
+            os.replace(self.path, self.partial / "shorter")
         os.replace(self.partial / "store", self.path)
         shutil.rmtree(self.partial, ignore_errors=True)
         return self.open()
@@ -221,9 +273,15 @@ def read_attrs(path):
 
 def open_trajectory(path):
     """Open a stored trajectory; frames are read from disk when they are used."""
-    if not Path(path).exists():
+    path = folder_of(path, "path")
+    if not path.exists():
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
     attrs = read_attrs(path)
+    if "save" not in attrs:
+        way = "cepkit.open_ensemble opens an ensemble, cepkit.recording what was recorded elsewhere"
+        raise ValueError(f"{str(path)!r} holds no single trajectory of cepkit.simulate; {way}")
     dataset = xr.open_zarr(path, chunks=None, consolidated=False)
     data = {name: dataset[name] for name in json.loads(attrs["save"])}
-    return xr.Dataset(data, {**dataset.coords, "state": attrs["states"]}, attrs)
+    states = attrs.pop("states", None) or dataset["state"].values  # as the solver writes them, or as xarray does
+    attrs.pop("coordinates", None)
+    return xr.Dataset(data, {**dataset.coords, "state": list(states)}, attrs)

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from cepkit.fields import SPACE, number
+from cepkit.fields import SPACE, in_order, number
 
 
 def _per_axis(name, value, ndim):
@@ -29,8 +29,8 @@ class Tissue:
 
     shape: tuple  # nodes along (x,), (y, x) or (z, y, x); (1, 1) is a single cell
     spacing: float = 0.25  # distance between nodes, one number or one per axis [mm]
-    #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, or an isotropic value for every node, an array
-    #: of ``shape``; 0 is a scar that conducts nothing.
+    #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, an isotropic value for every node, an array of
+    #: ``shape``, or a tensor for every node, (*shape, axes, axes), see :func:`fibres`; 0 conducts nothing, as a scar.
     diffusivity: float = 0.125
 
     def __post_init__(self):
@@ -38,11 +38,13 @@ class Tissue:
         if not 1 <= len(shape) <= len(SPACE) or any(not isinstance(n, int) or n < 1 for n in shape):
             raise ValueError(f"shape={self.shape!r} must be one to three whole numbers of at least 1")
         spacing = number("spacing", _per_axis("spacing", self.spacing, len(shape)), "mm", positive=True)
-        if np.shape(self.diffusivity) == shape and shape != (len(shape),):
-            diffusivity = number("diffusivity", np.array(self.diffusivity, float))
+        given, axes = in_order(self.diffusivity), (len(shape),) * 2
+        if (np.shape(given) == shape and shape != (len(shape),)) or np.shape(given) == shape + axes:
+            diffusivity = number("diffusivity", np.array(given, float))
         else:
-            diffusivity = _per_axis("diffusivity", self.diffusivity, len(shape))
-        if np.min(diffusivity) < 0:
+            diffusivity = _per_axis("diffusivity", given, len(shape))
+        tensor = np.ndim(diffusivity) > len(shape)
+        if (np.linalg.eigvalsh(diffusivity) if tensor else np.asarray(diffusivity)).min() < -1e-12:
             raise ValueError(f"diffusivity={self.diffusivity!r} must not be negative [mm2/ms]")
         self.__dict__.update(shape=shape, spacing=spacing, diffusivity=diffusivity)
 
@@ -67,16 +69,29 @@ class Tissue:
             for dim, n, h in zip(self.dims, self.shape, self.spacing, strict=True)
         }
 
+    @property
+    def has_fibres(self):
+        return np.ndim(self.diffusivity) > len(self.shape)
+
+    @property
+    def directions(self):
+        """Steps from a node to its neighbours, one number an axis: along the axes, and with fibres along diagonals."""
+        axes = np.eye(len(self.shape), dtype=int)
+        pairs = [(i, j) for i in range(len(axes)) for j in range(i + 1, len(axes))] if self.has_fibres else []
+        return [*axes, *(axes[i] + sign * axes[j] for i, j in pairs for sign in (1, -1))]
+
     @cached_property
     def weights(self):
         """How strongly each node pulls on the next: the discrete diffusion operator.
 
-        The divergence of the flux at node ``i`` is the sum over axes of
-        ``ahead[i] (V[i + 1] - V[i]) + behind[i] (V[i - 1] - V[i])``, with weights [1/ms] of shape ``(axes, *shape)``
-        that are zero where there is no neighbour.  This is the vertex-centred finite volume scheme: fluxes through
-        faces half way between nodes (with the harmonic mean of D), divided by the node's volume, which is half a cell
-        on an edge.  Nothing flows out, and what one node loses its neighbour gains.
+        The divergence of the flux at node ``i`` is the sum over :attr:`directions` of
+        ``ahead[i] (V[i + 1] - V[i]) + behind[i] (V[i - 1] - V[i])``, with weights [1/ms] of shape ``(directions,
+        *shape)`` that are zero where there is no neighbour.  This is the vertex-centred finite volume scheme: fluxes
+        through faces half way between nodes (with the harmonic mean of D), divided by the node's volume, which is half
+        a cell on an edge.  Nothing flows out, and what one node loses its neighbour gains.
         """
+        if self.has_fibres:
+            return self._weights_along_fibres()
         ahead, behind = np.zeros((2, len(self.shape), *self.shape))
         for axis, (n, h) in enumerate(zip(self.shape, self.spacing, strict=True)):
             D = self.diffusivity
@@ -89,11 +104,46 @@ class Tissue:
             np.moveaxis(behind[axis], axis, -1)[..., 1:] = face / h / volume[1:]
         return ahead, behind
 
+    def _weights_along_fibres(self):
+        """Bonds of each cell between nodes: axes carry ``D_ii - abs(D_ij)``, the diagonal on D_ij's side the rest.
+
+        So second differences add up to ``div(D grad V)``; D of a cell is the mean of its corners' (0 where any is 0).
+        """
+        ndim, h, volume = len(self.shape), np.array(self.spacing), np.ones(self.shape)
+        ahead, behind = np.zeros((2, len(self.directions), *self.shape))
+        corners = list(np.ndindex(*[min(2, n) for n in self.shape]))
+        cells = tuple(max(n - 1, 1) for n in self.shape)
+
+        def at(corner):
+            return tuple(slice(c, c + n) for c, n in zip(corner, cells, strict=True))
+
+        each = np.stack([self.diffusivity[at(c)] for c in corners])
+        whole = (np.trace(each, axis1=-2, axis2=-1) > 0).all(0)
+        D = np.where(whole[..., None, None], each.mean(0), 0.0) / np.outer(h, h)
+        for axis, n in enumerate(self.shape):
+            np.moveaxis(volume, axis, 0)[[0, -1]] /= 2 if n > 1 else 1
+        for k, step in enumerate(self.directions):
+            along = np.flatnonzero(step)
+            if any(self.shape[a] == 1 for a in along):
+                continue
+            if len(along) == 1:
+                a = along[0]
+                bond = D[..., a, a] - sum(np.abs(D[..., a, b]) for b in range(ndim) if b != a and self.shape[b] > 1)
+            else:
+                bond = np.maximum(step[along].prod() * D[..., along[0], along[1]], 0.0)
+            begins = [c for c in corners if all(c[a] == (step[a] < 0) for a in along)]
+            share = bond / len(begins)  # the cell has so many bonds in this direction
+            for corner in begins:
+                end = tuple(np.array(corner) + step)
+                ahead[k][at(corner)] += share
+                behind[k][at(end)] += share
+        return ahead / volume, behind / volume
+
     @property
     def max_dt(self):
         """Largest stable explicit time step of the diffusion [ms] (Gershgorin's bound)."""
         ahead, behind = self.weights
-        most = float((ahead + behind).sum(axis=0).max())
+        most = float(np.abs(ahead + behind).sum(axis=0).max())
         return 1.0 / most if most > 0 else np.inf
 
     def refined(self, factor):
@@ -137,3 +187,17 @@ class Tissue:
     def describe(self):
         """The tissue as plain data, for provenance."""
         return {name: np.asarray(getattr(self, name)).tolist() for name in ("shape", "spacing", "diffusivity")}
+
+
+def fibres(tissue, angle, along, across):
+    """Diffusivity tensors [mm2/ms] of a 2-D tissue, (*shape, 2, 2): ``along`` the fibres and ``across`` them.
+
+    ``angle`` [rad] is that from the x axis towards y; all three may be fields on the grid.
+    """
+    if len(tissue.shape) != 2:
+        raise ValueError(f"tissue has {len(tissue.shape)} axes; fibres are for sheets with y and x")
+    fields = (np.asarray(in_order(v), float) for v in (angle, along, across))
+    angle, along, across = (np.broadcast_to(v, tissue.shape) for v in fields)
+    direction = np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+    outer = direction[..., None] * direction[..., None, :]
+    return across[..., None, None] * np.eye(2) + (along - across)[..., None, None] * outer

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import cepkit as cep
-from cepkit import bench, events
-from cepkit.bench import protocols
+from cepkit import bench
+from cepkit.bench import events, protocols
 from cepkit.bench.methods.event_sheet import Sheet
 from cepkit.dataset import to_tensor
 from cepkit.fields import VARIABLES

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import machine, python_version
 
-from cepkit import problems as niederer
+from cepkit.bench import niederer
 from cepkit.solver import VERSION
 from cepkit.store import replace_file
 

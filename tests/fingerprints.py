@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 import cepkit as cep
-from cepkit import events, forecast, measure, profiles, runs, scores, surrogates
-from cepkit.bench import tracks
+from cepkit import forecast, measure, profiles, runs, scores, surrogates
+from cepkit.bench import events, metrics, tracks
 from cepkit.dataset import VARIABLES, Scaling, to_tensor
 from cepkit.store import digest
 from cepkit.surrogates import lstm, neural_ode
@@ -115,7 +115,7 @@ def of_the_scores():
     wrong = truth.roll(lead_time=3) * 1.02
     scaling = Scaling.fit(trajectory)
     table = cep.score({"late": wrong}, trajectory, scaling)
-    case = scores.case_scores(to_tensor(wrong)[0], to_tensor(truth)[0], np.array([40.0, 3e-4, 0.5, 5e-3]), 1.0)
+    case = metrics.case_scores(to_tensor(wrong)[0], to_tensor(truth)[0], np.array([40.0, 3e-4, 0.5, 5e-3]), 1.0)
     long = np.full((2, 1200, 2), -85.0)
     for shift, row in zip((0, 7), long, strict=True):
         for begin, lasts in ((100, 280), (480, 240), (800, 250)):
@@ -138,13 +138,12 @@ def of_the_measures():
     beat = trajectory.sel(time=slice(38, 85))
     sheet = cep.Tissue((8, 8), spacing=0.4)
     run = cep.simulate(sheet, cep.pacing.periodic(500.0, 1, cep.region.corner(sheet)), 30.0, dt=0.02, progress=False)
-    ap, calcium = measure.action_potential(beat.Vm), measure.calcium_transient(beat.Cai)
+    beats = measure.beats(beat)
     curve = measure.restitution(500.0, 2, [300.0, 400.0])
     angle = measure.phase(trajectory.Vm)
     return {
         "activation": _numbers(measure.activation_map(run), measure.activation_time(beat.Vm)),
-        "action potential": _numbers(*(ap[name] for name in sorted(ap))),
-        "calcium": _numbers(*(calcium[name] for name in sorted(calcium))),
+        "beats": _numbers(*(beats[name].fillna(-1) for name in sorted(beats))),
         "velocity": _numbers(measure.conduction_velocity(beat.Vm, {"y": 0.0, "x": 0.0}, {"y": 0.5, "x": 1.5})),
         "phase": _numbers(angle.mean(), abs(measure.phase_singularities(angle)).sum()),
         "restitution": _numbers(curve.APD, curve.DI),

@@ -52,11 +52,13 @@ def test_beats_are_counted_from_one():
 
 def test_calcium_transient():
     time = np.arange(0.0, 500.0)
-    Cai = xr.DataArray(1e-4 + 9e-4 * np.exp(-(((time - 40) / 30) ** 2)), dims="time", coords={"time": time})
-    transient = measure.calcium_transient(Cai)
+    Cai = xr.DataArray(1e-4 + 9e-4 * np.exp(-(((time - 140) / 30) ** 2)), dims="time", coords={"time": time})
+    Vm = xr.DataArray(np.where((time > 5) & (time < 250), 20.0, -80.0), Cai.coords)
+    transient = measure.beats(xr.Dataset({"Vm": Vm, "Cai": Cai})).isel(beat=0)
     assert float(transient.systolic) == pytest.approx(1e-3)
     assert float(transient.diastolic) == pytest.approx(1e-4, rel=1e-6)
-    assert float(transient.time_to_peak) == 40
+    assert float(transient.time_to_peak) == 135
+    assert float(transient.decay) == pytest.approx(30, abs=0.3)  # of exp(-(t / 30)^2)
 
 
 @pytest.mark.parametrize("charge", [1, -1])

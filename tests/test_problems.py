@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cepkit import problems as niederer
+from cepkit.bench import niederer
 
 KEPT = json.loads((Path(__file__).parents[1] / "data" / "niederer.json").read_text())
 #: P1 finite elements with a full mass matrix, dx 0.1 mm, dt 0.005 ms (fenicsx-beat), P1 to P9 [ms].

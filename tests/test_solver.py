@@ -180,7 +180,7 @@ def test_divergence_says_when_and_where():
     [
         ({"duration": -1.0}, "duration=-1.0"),
         ({"duration": 10.5}, "multiple of save_every"),
-        ({"dt": 0.5}, r"dt=0.5 .*largest step that works is 0.37"),
+        ({"dt": 0.5}, r"dt=0.5 .*largest step that works is 0.2527"),
         ({"dt": 0.03}, "multiple of dt=0.03"),
         ({"dt": "fast"}, "adaptive"),
         ({"dt": float("nan")}, "dt=nan"),
@@ -189,6 +189,9 @@ def test_divergence_says_when_and_where():
         ({"cell_type": "purkinje"}, "epi"),
         ({"parameters": {"gKr": np.ones((3, 3))}}, r"\(12, 15\)"),
         ({"parameters": {"gKr": float("inf")}}, "finite"),
+        ({"parameters": {"gNa": -1.0}}, "gNa.*negative"),
+        ({"parameters": {"Ko": np.ones((3, 3))}}, r"Ko.*\(12, 15\)"),
+        ({"parameters": {"Ko": 0.0}}, "Ko.*above 0"),
         ({"initial": {"Vm": -80.0}}, "Xr1"),
         ({"initial": {**cell.INITIAL_STATE, "Vm": np.nan}}, "Vm.*finite"),
         ({"tissue": cep.Tissue((5, 5))}, "make the region with this tissue"),

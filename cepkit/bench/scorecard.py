@@ -8,13 +8,14 @@ import pandas as pd
 import torch
 
 from cepkit import solver, surrogates
+from cepkit.bench.metrics import case_scores, failed_scores
 from cepkit.bench.tracks import STAND_INS
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import VARIABLES
 from cepkit.forecast import clock
 from cepkit.progress import bar
 from cepkit.runs import obtain, recipe, retrain
-from cepkit.scores import VERSION, case_scores, interval_of
+from cepkit.scores import VERSION, interval_of
 from cepkit.store import data_folder, digest, kept, kept_folder, replace_file
 
 COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
@@ -52,9 +53,14 @@ def fit(model, track, progress=True, checkpoint=None):
 
 
 def evaluate(model, track, tests=None, name=None, progress=True):
-    """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals."""
+    """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals.
+
+    A training that failed is None; for it, and for a forecast that is not finite, every start has failed.
+    ``failed starts`` and ``failed seeds`` are how many, in per cent.
+    """
     models = model if isinstance(model, list | tuple) else [model]
-    name, std, rows = name or models[0].name, statistics(track), []
+    whole = [one for one in models if one is not None]
+    name, std, rows = name or whole[0].name, statistics(track), []
     for which in bar(list(tests or track.tests), name, "test", progress):
         test = track.tests[which]
         (history, stimulus), truth = test.given(), to_tensor(test.truth())
@@ -63,14 +69,19 @@ def evaluate(model, track, tests=None, name=None, progress=True):
         pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
         cases = []
         for seed, one in enumerate(models):
-            free = to_tensor(one.rollout(history, test.steps, stimulus=stimulus))
+            free = one and to_tensor(one.rollout(history, test.steps, stimulus=stimulus))
             for k, run in enumerate(start_runs):
                 for part in pieces:
-                    scores = case_scores(free[k, part], truth[k, part], std, one.interval)
+                    scores = case_scores(free[k, part], truth[k, part], std, one.interval) if one else failed_scores()
                     cases.append((scores, run if len(test.starts) > 1 else part.start, seed))
-        scores, runs, seeds = zip(*cases, strict=True)
+        scores, runs, seeds = map(np.array, zip(*cases, strict=True))
         for key in scores[0]:  # (variable, metric)
-            rows.append((name, which, *key, *interval_of([case[key] for case in scores], runs, seeds)))
+            values = np.array([case[key] for case in scores])
+            some = ~np.isnan(values)  # NaN: there was nothing to compare
+            rows.append((name, which, *key, *interval_of(values[some], runs[some], seeds[some])))
+        lost = np.mean([np.isinf(case["Vm", "rmse"]) for case in scores]), 1 - len(whole) / len(models)
+        what = "failed starts", "failed seeds"
+        rows += [(name, which, "", w, 100 * share, np.nan, np.nan) for w, share in zip(what, lost, strict=True)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -142,13 +153,21 @@ def scorecard(track, names=None, seeds=None, progress=True, force=False):
 
 def _scored(name, track, seeds, progress):
     first = entrant(name, track, progress=progress)
-    models = [first, *(entrant(name, track, seed, progress) for seed in range(1, seeds if first.draws else 1))]
+    models = [first, *(_trained(name, track, seed, progress) for seed in range(1, seeds if first.draws else 1))]
     table = evaluate(models, track, name=name, progress=progress)
     if not track.timed:
         return table
     price = cost(first, track) | {"seeds": len(models)}
     costs = [(name, "cost", "", metric, value, np.nan, np.nan) for metric, value in price.items()]
     return pd.concat([table, pd.DataFrame(costs, columns=COLUMNS)])
+
+
+def _trained(name, track, seed, progress):
+    """One more training of a row, or None where it fails, which a line says."""
+    try:
+        return entrant(name, track, seed, progress)
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        print(f"{name}, seed {seed}: failed: {error}")
 
 
 def _read(file):

@@ -15,7 +15,7 @@ import numpy as np
 import traitlets
 from IPython.display import HTML
 
-from cepkit import cell, events, fields, figures, kernel, surrogates
+from cepkit import cell, fields, figures, kernel, measure, surrogates
 from cepkit.bench.methods import event_sheet
 from cepkit.page import CHANNELS, colours, encoded, source
 
@@ -56,7 +56,7 @@ def export_weights(surrogate):
         "scaling": {k: [float(getattr(scaling, k)[v]) for v in event_sheet.VARIABLES] for k in ("mean", "std")},
         "shape": list(surrogate.shape), "interval": surrogate.interval, "knots": event_sheet.KNOTS.tolist(),
         **{name.lower(): getattr(event_sheet, name) for name in ("RENEWAL", "LONGEST", "WAVE", "RECENT", "MINUTES")},
-        "usual": surrogate.usual, "forgotten": event_sheet.FORGOTTEN.tolist(), "up": events.UP, "reset": events.RESET,
+        "usual": surrogate.usual, "forgotten": event_sheet.FORGOTTEN.tolist(), "up": measure.UP, "reset": measure.RESET,
     }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def table_explorer(tables, label):
 def _table(table, label):
     def cell(value):
         number = isinstance(value, int | float | np.number)
-        text = ("–" if not np.isfinite(value) else f"{value:.3g}") if number else str(value)
+        text = ("–" if np.isnan(value) else "failed" if np.isinf(value) else f"{value:.3g}") if number else str(value)
         key = f' data-value="{value:.6g}"' if number and np.isfinite(value) else ""
         return f"<td{key}>{html.escape(text)}</td>"
 

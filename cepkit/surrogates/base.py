@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cepkit.dataset import check_fields, to_dataset, to_tensor
-from cepkit.fields import SPACE, UNITS, in_order, one_of
+from cepkit.dataset import checked, to_dataset, to_tensor
+from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, one_of
 from cepkit.surrogates import card as cards
 from cepkit.training import Training
 
@@ -78,6 +78,7 @@ class Surrogate:
     draws = False  # whether another seed makes another model
     look = (None, "#0072B2", "-")  # label, colour and line style in figures
     trains = False  # whether fit takes minutes rather than moments
+    sheets_only = False  # whether it needs the axes y and x, and no other
     reads_stimulus = False  # then ``_rollout`` is handed the stimulus as well
     Settings = dataclasses.make_dataclass("Nothing", (), frozen=True)  # dataclass of the settings and their defaults
     configurations = {}  # name -> settings that differ from the defaults
@@ -142,11 +143,13 @@ class Surrogate:
         pieces = [trajectories] if isinstance(trajectories, xr.Dataset) else list(trajectories)
         if not pieces:
             raise ValueError("trajectories is empty; give at least one trajectory")
+        pieces = [checked(piece, "trajectories") for piece in pieces]
         first = pieces[0]
-        check_fields(first, "trajectories")
         if first.sizes["time"] < 2:
             raise ValueError("trajectories: one frame is no trajectory; give two or more")
         self.grid = {d: np.asarray(first[d].values, float) for d in SPACE if d in first.dims}
+        if self.sheets_only and tuple(self.grid) != ("y", "x"):
+            raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
         self.interval = float(first.time[1] - first.time[0])
         self.cycle_length = float(first.attrs["cycle_length"]) if "cycle_length" in first.attrs else None
         learning = self._shown(pieces, stimulus, earlier, "trajectories")
@@ -166,9 +169,12 @@ class Surrogate:
         return self
 
     def _shown(self, pieces, stimulus=None, earlier=None, argument="trajectories"):
+        pieces = [checked(piece, argument) for piece in pieces]
         for piece in pieces:
-            check_fields(piece, argument)
             self._check_grid(piece, argument)
+            ends = piece[list(VARIABLES)].isel(time=[0, -1])
+            if not bool(np.isfinite(ends.to_dataarray()).all()):
+                raise ValueError(f"{argument} holds NaN or infinite numbers; fill them, or leave these nodes out")
         stimuli = self._stimuli(pieces, stimulus) if self.reads_stimulus else []
         return Learning(list(pieces), stimuli, earlier or [()] * len(pieces), {})
 
@@ -183,10 +189,20 @@ class Surrogate:
         fields = [stimulus] if isinstance(stimulus, xr.DataArray) else list(stimulus)
         if len(fields) != len(pieces):
             raise ValueError(f"stimulus holds {len(fields)} fields for {len(pieces)} trajectories; give one for each")
+        fields = [self._on_grid(field) for field in fields]
         for field, piece in zip(fields, pieces, strict=True):
             if field.sizes["time"] != piece.sizes["time"] or not np.allclose(field.time, piece.time):
                 raise ValueError("stimulus: its times are not those of its trajectory; make it with like=trajectory")
-        return [torch.from_numpy(np.asarray(in_order(field), np.float32)).flatten(1) for field in fields]
+        return [torch.from_numpy(np.asarray(field, np.float32)).flatten(1) for field in fields]
+
+    def _on_grid(self, stimulus):
+        """A stimulus in form; a ValueError unless it stands on the nodes that the model was made for."""
+        stimulus = in_form(stimulus, "stimulus", time=True)
+        for d, places in self.grid.items():
+            got = stimulus[d].values if d in stimulus.coords else places[: stimulus.sizes.get(d, 0)]
+            if len(got) != len(places) or not np.allclose(got, places, atol=1e-6):
+                raise ValueError(f"stimulus: its nodes along {d} are not those of the trajectory; make it with like=")
+        return stimulus
 
     def rollout(self, history, steps, stimulus=None):
         """Run free: forecast ``steps`` frames from a history, feeding on nothing but itself.
@@ -209,20 +225,21 @@ class Surrogate:
         if int(steps) != steps or steps < 1:
             raise ValueError(f"steps={steps!r} must be a whole number of frames, 1 or more")
         steps = int(steps)
-        check_fields(history, "history")
+        history = checked(history, "history")
         self._check_grid(history, "history")
         if "start" not in history.dims:
             last = history.time[-1]
             history = history.assign_coords(time=history.time - last).expand_dims(start=[float(last)])
         start = np.asarray(history.start.values, float)
         lead_time = self.interval * np.arange(1, steps + 1)
-        X = to_tensor(history.transpose("start", "time", ...))
+        X = to_tensor(history)
         if not torch.isfinite(X).all():
             raise ValueError("history holds NaN or infinite numbers; cut it from a trajectory that does not")
         if stimulus is None and self.reads_stimulus:
             raise ValueError(f"stimulus is missing: {self.name} answers to it, so it must cover history and forecast")
         told = []
         if stimulus is not None:
+            stimulus = self._on_grid(stimulus)
             at, frames = self._covered(stimulus, start, float(history.time[0]), lead_time[-1])
             told = [_cut(stimulus, at, frames)] if self.reads_stimulus else []
         forecast = self._rollout(X, start, steps, *told)
@@ -309,7 +326,7 @@ class Surrogate:
 
 def _cut(stimulus, at, frames):
     """The stimulus of each start, tensor (start, time, N)."""
-    values = in_order(stimulus.transpose(*(d for d in ("start", "time") if d in stimulus.dims), ...)).values
+    values = stimulus.values
     if "start" in stimulus.dims:
         cut = values[:, at[0] : at[0] + frames]
     else:

@@ -25,7 +25,7 @@ class Rhythm:
 
 
 class Beat(Surrogate):
-    """A beat kept on file, frame by frame of its phase = time modulo cycle length."""
+    """A beat kept on file by its phase = time modulo cycle length, in parts no longer than a frame."""
 
     Settings = Rhythm
 
@@ -35,14 +35,17 @@ class Beat(Surrogate):
         if not self.cycle_length:
             way = f"{self.name} needs a rhythm; give it one: {type(self).__name__}(cycle_length=500.0)"
             raise ValueError(f"trajectories: no cycle_length in the attributes, and {way}")
-        self.frames = round(self.cycle_length / self.interval)
+        # So many cycles are a whole number of frames, or nearly so: 2500 frames for three of 833.33 ms.
+        lengths = {n: n * self.cycle_length / self.interval for n in range(1, 9)}
+        off = {n: abs(length - round(length)) for n, length in lengths.items()}
+        self.frames = round(lengths[next((n for n in off if off[n] < 0.02), min(off, key=off.get))])
         if last.sizes["time"] < self.frames:
-            given = last.sizes["time"]
-            raise ValueError(f"trajectories: {given} frames are less than one cycle of {self.cycle_length} ms")
+            said = f"{last.sizes['time']} frames are fewer than the {self.frames} of a whole number of cycles"
+            raise ValueError(f"trajectories: {said}; give more, or a multiple of {self.interval} ms")
 
     def phase(self, time):
-        """Frame of the cycle that belongs to a time [ms]."""
-        return np.rint(np.asarray(time) / self.interval).astype(int) % self.frames
+        """Part of the beat that belongs to a time [ms]."""
+        return np.rint(np.asarray(time) / self.cycle_length * self.frames).astype(int) % self.frames
 
     def _replay(self, start, steps):
         lead_time = self.interval * np.arange(1, steps + 1)
@@ -68,7 +71,7 @@ class LastBeat(Beat):
         super()._fit(learning)
         last = learning.runs[-1].isel(time=slice(-self.frames, None))
         self.beat = torch.empty(self.frames, self.nodes * 4)
-        self.beat[torch.from_numpy(self.phase(last.time.values))] = to_tensor(last)
+        self.beat[:] = to_tensor(last)[np.argsort(self.phase(last.time.values), kind="stable")]
 
     def _rollout(self, X, start, steps):
         if X.shape[1] < self.frames:
@@ -88,9 +91,11 @@ class Climatology(Beat):
             for at in range(0, piece.sizes["time"], self.frames):  # a cycle at a time: memory stays small
                 part = piece.isel(time=slice(at, at + self.frames))
                 phase = torch.from_numpy(self.phase(part.time.values))
-                total[phase] += to_tensor(part)
-                count[phase] += 1
-        self.beat = (total / count).float()
+                total.index_add_(0, phase, to_tensor(part).double())
+                count.index_add_(0, phase, torch.ones(len(phase), 1))
+        seen = np.flatnonzero(count[:, 0])  # a part that no frame fell into is as the one nearest to it
+        nearest = seen[np.abs(np.arange(self.frames)[:, None] - seen).argmin(1)]
+        self.beat = (total / count)[nearest].float()
 
     def _rollout(self, X, start, steps):
         return self._replay(start, steps)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchdiffeq import odeint
 
-from cepkit.dataset import check_fields, to_dataset, to_tensor
+from cepkit.dataset import checked, to_dataset, to_tensor
 from cepkit.surrogates.base import surrogate
 from cepkit.surrogates.network import CHOSEN, SMALL, Network
 from cepkit.training import Training
@@ -144,7 +144,7 @@ class NeuralODE(Network):
 
         The window and what is returned have the dims (time, y, x) and the same times.
         """
-        check_fields(window, "window")
+        window = checked(window, "window")
         self._check_grid(window, "window")
         mean, std = self.scaling.vectors(self.nodes)
         X = ((to_tensor(window) - mean) / std).to(self.device)[None]

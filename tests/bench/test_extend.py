@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import cepkit as cep
-from cepkit import bench, figures, scores
+from cepkit import bench, figures
 from cepkit.__main__ import main
-from cepkit.bench import tracks
+from cepkit.bench import metrics, tracks
 
 MODEL = """
 from cepkit.dataset import to_tensor
@@ -66,7 +66,7 @@ def test_a_model_from_outside(outside, capsys):
 
 def drawn(table):
     """Labels of the models in the picture of a scorecard."""
-    return [text.get_text() for text in figures.scorecard(table, variables=("Vm",)).axes[0].get_yticklabels()]
+    return [text.get_text() for text in bench.pictures.scorecard(table, variables=("Vm",)).axes[0].get_yticklabels()]
 
 
 def test_a_track_from_outside(outside, monkeypatch, capsys):
@@ -83,13 +83,13 @@ def test_a_metric_from_outside(outside, monkeypatch, capsys):
     def bias(case, k):
         return float((case.forecast[..., k] - case.truth[..., k]).mean())
 
-    monkeypatch.setitem(scores.METRICS, "toy_bias", scores.Metric("own unit", ("Vm",), bias))
+    monkeypatch.setitem(metrics.METRICS, "toy_bias", metrics.Metric("own unit", ("Vm",), bias))
     monkeypatch.setitem(bench.TRACKS, "toy", toy_track)
     main(["evaluate", "--track", "toy", "--profile", "smoke", "--model", "last_beat", "--metric", "toy_bias"])
     assert "toy_bias Vm" in capsys.readouterr().out
     table = bench.scorecard(bench.make_track("toy", "smoke"), ["last_beat"], progress=False)
     assert np.isfinite(bench.pivot(table, "toy_bias", "Vm").loc["last_beat", "wave"])
-    assert figures.scorecard(table, "toy_bias", ("Vm",)).axes
+    assert bench.pictures.scorecard(table, "toy_bias", ("Vm",)).axes
 
 
 @pytest.mark.parametrize("model", ["Stuck", "Broken"])

@@ -12,7 +12,8 @@ import torch
 import xarray as xr
 
 import cepkit as cep
-from cepkit import bench, events, surrogates, training
+from cepkit import bench, surrogates, training
+from cepkit.bench import events
 from cepkit.bench.methods import event_sheet, paced, paced_examples
 
 

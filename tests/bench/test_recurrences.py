@@ -1,14 +1,19 @@
 """Reservoirs, recurrences and convolutions that are told of the stimulus, and the textbook systems."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
-from cepkit.bench import textbook
 from cepkit.bench.methods import conv_lstm, lstm_stimulus, neural_ode_stimulus
 from cepkit.bench.methods import reservoirs as res
 from cepkit.bench.tracks import make_track
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "book"))
+import textbook  # noqa: E402 - beside its chapter
 
 ENTRANTS = (
     res.ESN, res.NVAR, lstm_stimulus.LSTMStimulus, neural_ode_stimulus.NeuralODEStimulus, conv_lstm.ConvLSTM,

@@ -10,8 +10,9 @@ import torch
 import xarray as xr
 
 import cepkit as cep
-from cepkit import bench, events
+from cepkit import bench, measure
 from cepkit import scores as judge
+from cepkit.bench import events, metrics
 from cepkit.bench.methods.paced import Paced
 from cepkit.bench.methods.replay import onsets
 from cepkit.bench.methods.solver_coarse import protocol_of
@@ -45,13 +46,13 @@ def test_a_perfect_forecast_scores_zero(beats):
     for name in ("activation_error", "apd90_error", "missed", "spurious", "cv_error", "phase_drift", "systolic_error"):
         assert same[name] == 0, name
     X = torch.from_numpy(np.stack([beats[0], *[beats[1]] * 3], -1).reshape(1500, -1)).float()
-    scores = judge.case_scores(X, X, np.ones(4), 1.0)
+    scores = metrics.case_scores(X, X, np.ones(4), 1.0)
     assert scores["Vm", "z_mse"] == scores["Cai", "vrmse"] == scores["CaSR", "mse_published"] == 0
     assert scores["Vm", "valid_time"] == scores["Vm", "correlation_time"] == 1500
 
 
 def test_apd90_and_activation_of_a_made_beat(beats):
-    found = events.find(*beats, 1.0, 5)
+    found = measure.find(*beats, 1.0, 5)
     assert np.allclose(found[0, :3, 0], np.array([100, 600, 1100]) - 0.28, atol=1e-6)
     assert np.allclose(found[1, :3, 0] - found[0, :3, 0], 7.0)
     # 12.5 mV above rest: reached 0.8 ms before the plateau begins, left 290 ms after.
@@ -62,9 +63,9 @@ def test_apd90_and_activation_of_a_made_beat(beats):
 def test_a_taller_beat_that_follows_is_another_beat(beats):
     V, Ca = (x.copy() for x in beats)
     V[400:900] = -85 + 1.1 * (V[400:900] + 85)  # the second beat, 500 ms after the first
-    assert np.allclose(events.find(V, Ca, 1.0, 5)[:, :3, 1], events.find(*beats, 1.0, 5)[:, :3, 1], atol=0.1)
+    assert np.allclose(measure.find(V, Ca, 1.0, 5)[:, :3, 1], measure.find(*beats, 1.0, 5)[:, :3, 1], atol=0.1)
     V[380:610] = np.maximum(V[380:610], -70.0)  # the first never ends
-    assert np.isnan(events.find(V, Ca, 1.0, 5)[:, 0, 1]).all()
+    assert np.isnan(measure.find(V, Ca, 1.0, 5)[:, 0, 1]).all()
 
 
 def test_a_shifted_truth_gets_exactly_its_drift(beats):
@@ -227,7 +228,9 @@ def test_what_replays_survives_its_file(name, tmp_path):
 
 
 def test_intervals_of_the_median():
-    assert judge.interval_of([np.nan, np.nan], [0, 1]) == pytest.approx((np.nan,) * 3, nan_ok=True)
+    assert judge.interval_of([], []) == pytest.approx((np.nan,) * 3, nan_ok=True)
+    assert judge.interval_of([0.01, *[np.nan] * 4], range(5))[0] == np.inf  # four of five have failed
+    assert judge.interval_of([0.01, 0.02, np.inf], range(3))[0] == 0.02
     median, low, high = judge.interval_of([1.0] * 8, [0, 0, 1, 1, 2, 2, 3, 3])
     assert median == low == high == 1
     values = np.arange(40.0)

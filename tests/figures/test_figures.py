@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from cepkit import figures, surrogates
+from cepkit import bench, figures, surrogates
 
 TIME = np.arange(12.0)
 
@@ -151,10 +151,11 @@ def test_a_model_from_outside_has_its_look_in_every_figure(outsider):
         figures.traces({"a node": {outsider: node.Vm, "truth": node.Vm}}, x="lead_time"),
         figures.compare_traces({"a node": {outsider: node}}),
         figures.error_by_lead(errors),
-        figures.free_run(starts, {outsider: starts}),
-        figures.accuracy_and_cost(rows, curve),
+        bench.pictures.free_run(starts, {outsider: starts}),
+        bench.pictures.accuracy_and_cost(rows, curve),
     ]
-    maps = [figures.forecast_frames(L.Vm, {outsider: L.Vm}, [1.0, 4.0]), figures.scorecard(scores, variables=("Vm",))]
+    maps = [figures.forecast_frames(L.Vm, {outsider: L.Vm}, [1.0, 4.0])]
+    maps.append(bench.pictures.scorecard(scores, variables=("Vm",)))
     for fig in lines + maps:
         assert any(text.get_text() == "a model of my own" for text in fig.findobj(plt.Text))
     for fig in lines:

@@ -58,7 +58,7 @@ class ConvLSTM(Surrogate):
         learning_rate: float = 6e-3  # highest of a one-cycle schedule
         seed: int = 0
 
-    reads_stimulus = trains = True
+    reads_stimulus = trains = sheets_only = True
     configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
 
     def _fit(self, learning):
@@ -72,8 +72,6 @@ class ConvLSTM(Surrogate):
 
     def _build(self):
         s, self.shape = self.settings, [len(c) for c in self.grid.values()]
-        if len(self.shape) != 2:
-            raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
         self.patch = s.patch if all(n % s.patch == 0 for n in self.shape) else 1
         self.places = tuple(n // self.patch for n in self.shape)
         channels = 4 * self.patch**2

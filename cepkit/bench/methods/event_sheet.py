@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 
 from cepkit.bench.methods.replay import onsets
-from cepkit.events import find
 from cepkit.fields import VARIABLES
+from cepkit.measure import find
 
 #: Times after activation at which a response is given [ms]: dense where it is steep, straight between.
 KNOTS = np.concatenate([

@@ -61,7 +61,7 @@ class Paced(Surrogate):
     the training data betrays itself here, before anything is forecast.
     """
 
-    trains = reads_stimulus = True
+    trains = reads_stimulus = sheets_only = True
     Settings = Settings
     configurations = {"smoke": {"updates": 100, "hidden": 32, "rank": 16, "samples": 2000}}
 

@@ -8,7 +8,7 @@ from cepkit.bench.methods import event_sheet
 from cepkit.bench.methods.event_sheet import AFTER, BEAT, BEFORE, EARLIER, KNOTS, LONGEST, WAVE, V, logarithm
 from cepkit.bench.methods.replay import onsets
 from cepkit.dataset import to_tensor
-from cepkit.events import find
+from cepkit.measure import find
 
 SLOWEST = 5.0  # what fires with more between neighbours is not one wave [ms]
 SPANS = np.gradient(KNOTS)  # how many milliseconds each knot stands for

@@ -100,7 +100,7 @@ class PhysicsAugmented(OnTissue):
     frames given the model reads **none**.
     """
 
-    Settings = Settings
+    Settings, sheets_only = Settings, True
     configurations = {"smoke": dict(evaluations=8, runs=1, frames=600, samples=4000, rounds=60, hidden=16)}
 
     def _learn(self, learning):

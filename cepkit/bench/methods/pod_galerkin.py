@@ -1,13 +1,12 @@
 """Projection: the monodomain equation itself, on a few modes of the potential.  Nothing is fitted but the modes."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from cepkit import cell, kernel
-from cepkit.bench.methods.replay import OneByOne
+from cepkit.bench.methods.replay import OneByOne, made_on
 from cepkit.dataset import leading
 from cepkit.engine import State
 from cepkit.fields import VARIABLES
@@ -38,7 +37,9 @@ class OnTissue(OneByOne):
     def _fit(self, learning):
         if "tissue" not in learning.runs[0].attrs:
             raise ValueError(f"trajectories: no tissue in the attributes, and {self.name} needs its diffusivity")
-        self.card["tissue"] = json.loads(learning.runs[0].attrs["tissue"])
+        self.card |= made_on(learning.runs[0])
+        if any(np.ndim(v) for v in (self.card.get("cell_type"), *self.card.get("parameters", {}).values())):
+            raise ValueError(f"trajectories: {self.name} needs one kind of cell in all of the tissue")
         self._learn(learning)
 
     @property
@@ -76,9 +77,9 @@ def diffusion_matrix(tissue):
     """The discrete diffusion operator of ``Tissue.weights`` as a matrix, shape (N, N) [1/ms]."""
     number = np.arange(tissue.size).reshape(tissue.shape)
     L = np.zeros((tissue.size, tissue.size))
-    for axis, (ahead, behind) in enumerate(zip(*tissue.weights, strict=True)):
-        for weight, shift in ((ahead, -1), (behind, 1)):
-            L[number, np.roll(number, shift, axis)] += weight  # zero where the roll leaves the sheet
+    for step, ahead, behind in zip(tissue.directions, *tissue.weights, strict=True):
+        for weight, sign in ((ahead, -1), (behind, 1)):
+            L[number, np.roll(number, sign * step, range(len(step)))] += weight  # zero where the roll leaves the sheet
             L[number, number] -= weight
     return L
 
@@ -153,7 +154,8 @@ class PODGalerkin(OnTissue):
     def _answer(self, X, stimulus, steps):
         given = X.double().unflatten(1, (-1, len(VARIABLES))).numpy()
         n, substeps = len(self.points), round(self.interval / self.settings.dt)
-        (conductances, constants), dt = cell.parameters(), self.interval / substeps
+        kind = self.card.get("cell_type", "epi"), self.card.get("parameters")
+        (conductances, constants), dt = cell.parameters(*kind), self.interval / substeps
         sheet = State(Tissue((n,)), cell.INITIAL_STATE, conductances, "float64")
         at = self.points[np.minimum(np.arange(sheet.cells), n - 1)]  # the last block is filled up with the last cell
         back = np.pad(self.back, ((0, 0), (0, sheet.cells - n)))
@@ -164,7 +166,7 @@ class PODGalerkin(OnTissue):
         _free_run(
             np.full(sheet.cells, cell.INITIAL_STATE["Vm"]), np.empty(sheet.cells), sheet.gates, sheet.conc,
             np.zeros(sheet.cells, np.int64), np.zeros(kernel.N_SCRATCH * kernel.BLOCK), sheet.conductances[0],
-            constants, np.sqrt(constants.Ko / 5.4), kernel.voltage_table(np.array([dt]), constants)[0],
+            constants, np.sqrt(constants.Ko / 5.4), kernel.voltage_table(np.array([dt]), constants, kind[:1])[0],
             kernel.rectifier_table(), dt, substeps, sheet.conc.reshape(blocks)[:, :3],
             (given[..., 0] - self.mean) @ self.basis, np.ascontiguousarray(known),
             np.ascontiguousarray(stimulus[:, at]), stimulus @ self.basis,

@@ -156,6 +156,8 @@ def steps_of(frames, pushes, stride):
 
 def windows(A, U, length, batch):
     """Yield windows drawn at random: frames (length + 1, ...) and the stimulus between them (length, ...)."""
+    if (shortest := min(map(len, A))) <= length:
+        raise ValueError(f"trajectories: {shortest} frames are too few for windows of {length + 1}; give longer ones")
     for piece in torch.randint(len(A), (batch,)).tolist():
         k = int(torch.randint(len(A[piece]) - length, ()))
         yield A[piece][k : k + length + 1], U[piece][k : k + length]

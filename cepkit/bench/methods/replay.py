@@ -1,5 +1,7 @@
 """Opponents that replay: each stimulus is answered by a beat that was seen before."""
 
+import json
+
 import numpy as np
 import torch
 
@@ -16,6 +18,12 @@ class OneByOne(Surrogate):
 
     def _rollout(self, X, start, steps, stimulus):
         return torch.stack([self._answer(x, told, steps) for x, told in zip(X, stimulus, strict=True)])
+
+
+def made_on(run):
+    """What a trajectory says of its tissue and cells, arguments of ``Tissue`` and ``simulate``; {} if nothing."""
+    return {name: json.loads(run.attrs[name]) if run.attrs[name][:1] in '{["' else run.attrs[name]
+            for name in ("tissue", "cell_type", "parameters") if name in run.attrs}  # fmt: skip
 
 
 class Replay(OneByOne):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from cepkit import cell
+from cepkit.bench.methods.replay import made_on
 from cepkit.dataset import to_tensor
 from cepkit.fields import SHEET, VARIABLES
 from cepkit.pacing import Protocol, Stimulus, periodic
@@ -21,7 +22,7 @@ from cepkit.tissue import Tissue
 class Settings:
     dt: float = 0.1  # [ms], or "adaptive"
     dtype: str = "float64"
-    diffusivity: float = SHEET["diffusivity"]  # [mm2/ms]
+    diffusivity: float = SHEET["diffusivity"]  # where the training runs do not say [mm2/ms]
 
 
 @surrogate("solver_coarse", "coarse solver", "#555555", "-.", version="a7202f2a8810a8e5")
@@ -36,13 +37,23 @@ class SolverCoarse(Surrogate):
     reads_stimulus = True
 
     def _fit(self, learning):
-        one = Tissue((1, 1), 1.0, 0.0)
-        paced = simulate(one, periodic(650.0, 20, everywhere(one)), 13_000.0, save_every=1000.0, progress=False)
+        self.card["made on"], one = made_on(learning.runs[0]), Tissue((1, 1), 1.0, 0.0)
+        kind, changes = np.ravel(self.cells.get("cell_type", "epi"))[0], self.cells.get("parameters", {})
+        cells = {"cell_type": str(kind), "parameters": {name: np.ravel(v)[0] for name, v in changes.items()}}
+        train = periodic(650.0, 20, everywhere(one))
+        paced = simulate(one, train, 13_000.0, save_every=1000.0, progress=False, **cells)
         state = final_state(paced)
         self.state = {name: float(state[name].squeeze()) for name in cell.STATES}
 
     @property
+    def cells(self):
+        """Kind and parameters of the cells, as the training runs say."""
+        return {name: value for name, value in self.card.get("made on", {}).items() if name != "tissue"}
+
+    @property
     def tissue(self):
+        if "tissue" in (made := self.card.get("made on", {})):
+            return Tissue(**made["tissue"])
         axes = list(self.grid.values())
         spacing = tuple(float(np.diff(c).mean()) if len(c) > 1 else SHEET["spacing"] for c in axes)
         return Tissue(tuple(len(c) for c in axes), spacing, self.settings.diffusivity)
@@ -54,7 +65,7 @@ class SolverCoarse(Surrogate):
 
     def _one(self, X, stimulus, steps, alone):
         run = dict(dt=self.settings.dt, dtype=self.settings.dtype, save_every=self.interval, progress=False,
-                   threads=None if alone else 1)  # fmt: skip
+                   threads=None if alone else 1, **self.cells)  # fmt: skip
         tissue, state, given = self.tissue, self.state, len(X) - 1
         if given:
             before = protocol_of(stimulus[:given], tissue, self.interval)

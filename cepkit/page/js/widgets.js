@@ -256,14 +256,18 @@ const curves = (root, p) => {
 
 /* ---- a scorecard, one question and one test at a time ---- */
 
-/* Rows of [value, low, high], null where there is none; the best on top, those without a number last. */
+/* Rows of [value, low, high], null where there is none, "failed" for a failure; the best on top, those without a
+   number last. */
 const ranking = (root, p) => {
   const head = add(root, 'div'), line = add(root, 'div', {role: 'status'});
   const what = choose(head, 'What', p.what, () => show()), test = choose(head, 'Test', p.tests, () => show());
   const stage = add(root, 'div', {class: 'cep-row'}), step = 18, left = 170, right = 540;
   add(root, 'small', {}, 'one number of each model, the best on top; the bar is its interval');
   const show = () => {
-    const rows = p.numbers[what.value][test.value].map(([value, low, high], k) => ({k, value, low, high}));
+    const rows = p.numbers[what.value][test.value].map((cells, k) => {
+      const [value, low, high] = cells.map(v => v === 'failed' ? null : v);
+      return {k, value, low, high, failed: cells[0] === 'failed'};
+    });
     const size = row => row.value === null ? Infinity : Math.abs(row.value);
     rows.sort((one, two) => size(one) - size(two) || one.k - two.k || 0);
     const ends = rows.flatMap(({value, low, high}) => [value, low, high]).filter(v => v !== null);
@@ -290,6 +294,7 @@ const ranking = (root, p) => {
           'stroke-opacity': .4});
       }
       if (row.value !== null) add(svg, 'circle', {cx: sx(row.value), cy: y, r: 4, fill: stroke});
+      if (row.failed) add(svg, 'text', {x: left, y: y + 4}, 'failed');
     });
     const best = rows.filter(row => row.value !== null).slice(0, 3)
       .map(row => `${p.names[row.k]} ${+row.value.toPrecision(3)}`);

@@ -6,7 +6,7 @@ Both are read in the same way, from frames a millisecond apart: what frames cann
 import numpy as np
 from numba import njit
 
-from cepkit.measure import RESET, UP, find  # noqa: F401 - UP and RESET are read from here too
+from cepkit.measure import find, rises
 
 NEAR = 50.0  # activations further apart than this are not the same [ms]
 #: What :func:`compare` finds, and its units.
@@ -53,8 +53,9 @@ def compare(truth, forecast, interval=1.0):
     ``restitution_error`` the root mean square APD error of beats that follow the last repolarisation by less than
     200 ms.  ``spurious`` is a number a node where there are no true activations.
     """
-    room = int(len(truth[0]) * interval / 200) + 3
-    T, F = (find(*(np.ascontiguousarray(x, np.float64) for x in pair), interval, room) for pair in (truth, forecast))
+    pairs = [[np.ascontiguousarray(x, np.float64) for x in pair] for pair in (truth, forecast)]
+    room = 1 + max(rises(Vm) for Vm, _ in pairs)
+    T, F = (find(*pair, interval, room) for pair in pairs)
     partner, spurious = match(T, F)
     true = int((partner > -2).sum())
     node, k = np.nonzero(partner >= 0)

@@ -1,0 +1,117 @@
+"""Every metric of the scorecard, once: :func:`case_scores` takes one forecast through the table METRICS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from cepkit.bench import events
+from cepkit.fields import VARIABLES
+from cepkit.scores import tally
+
+
+@dataclass
+class Case:
+    """One forecast and its truth, with the statistics that metrics share, each computed once."""
+
+    forecast: np.ndarray  # (steps, N, variables), physical units
+    truth: np.ndarray
+    std: np.ndarray  # of the training part, one a variable
+    interval: float  # between frames [ms]
+
+    @cached_property
+    def errors(self):
+        """See :func:`cepkit.scores.tally`."""
+        return tally(self.forecast, self.truth)
+
+    @property
+    def mse(self):
+        return self.errors[0].mean(0)
+
+    @cached_property
+    def physical(self):
+        """What :func:`cepkit.events.compare` finds."""
+        pairs = [tuple(x[..., k].astype(np.float64) for k in (0, 1)) for x in (self.truth, self.forecast)]
+        return events.compare(*pairs, self.interval)
+
+
+class Metric(NamedTuple):
+    """A row of METRICS."""
+
+    unit: str
+    variables: tuple  # it is taken of; ("",) for what belongs to no single one
+    function: Callable  # (case, number of the variable) -> value
+
+
+def _correlation_time(case, k):
+    forecast, truth = (x[..., k].astype(np.float64) for x in (case.forecast, case.truth))
+    return correlation_time(forecast, truth, case.interval)
+
+
+#: Every metric of the scorecard by name.  One of your own is one more row.
+METRICS = {
+    "z_mse": Metric("variance of the training part", VARIABLES, lambda c, k: c.mse[k] / c.std[k] ** 2),
+    "rmse": Metric("mV, mM", VARIABLES, lambda c, k: np.sqrt(c.mse[k])),
+    "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.errors[2][k], 1e-30))),
+    "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.errors[1][:, k].mean()),
+    "valid_time": Metric("ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.errors[0][:, k]) / c.std[k], c.interval)),
+    "correlation_time": Metric("ms", ("Vm",), _correlation_time),
+    **{name: Metric(unit, ("",), lambda c, k, name=name: c.physical[name]) for name, unit in events.UNITS.items()},
+}
+
+
+#: Of these, more is better: a forecast that is not finite from some frame on keeps what it has reached until then.
+TIMES = ("valid_time", "correlation_time")
+
+
+def physical():
+    """Names of the metrics that belong to no single variable."""
+    return tuple(name for name, metric in METRICS.items() if metric.variables == ("",))
+
+
+def case_scores(forecast, truth, std, interval):
+    """All of METRICS for one start.
+
+    ``forecast`` and ``truth`` are tensors (steps, N_in) in physical units, ``std`` the standard deviations of the
+    training part, ``interval`` in ms.  Returned is (variable, metric) -> value; the variable is "" for what belongs to
+    no single one.
+    """
+    arrays = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
+    case, number = Case(*arrays, std, interval), {v: k for k, v in enumerate(VARIABLES)}
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        found = {(v, name): METRICS[name].function(case, number.get(v)) for v, name in rows()}
+    if np.isfinite(case.forecast).all():
+        return found
+    return failed_scores() | {key: value for key, value in found.items() if key[1] in TIMES}
+
+
+def rows():
+    """Every (variable, metric) of METRICS: what all variables have comes first."""
+    pairs = [(v, name) for v in (*VARIABLES, "") for name, metric in METRICS.items() if v in metric.variables]
+    return sorted(pairs, key=lambda row: METRICS[row[1]].variables != VARIABLES)
+
+
+def failed_scores():
+    """What a case scores whose forecast is not finite, or was never made: infinite errors, and no time at all."""
+    return {(v, name): 0.0 if name in TIMES else np.inf for v, name in rows()}
+
+
+def valid_time(error, interval, tolerance=0.4):
+    """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``."""
+    wrong = np.flatnonzero(~(np.asarray(error) < tolerance))
+    return (wrong[0] + 1 if len(wrong) else len(error)) * interval
+
+
+def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
+    """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
+
+    Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
+    """
+    n = round(window / interval)
+    for k in range(0, len(truth) - n + 1, n):
+        a, b = forecast[k : k + n].ravel(), truth[k : k + n].ravel()
+        if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
+            return k * interval
+    return len(truth) * interval

@@ -1,0 +1,326 @@
+"""What an electrophysiologist reads off a trajectory: activation, repolarisation, APD, velocity.
+
+Times are interpolated between frames.  Nodes that never activate get NaN.
+"""
+
+import json
+
+import numpy as np
+import xarray as xr
+from numba import njit
+
+from cepkit.fields import CYCLE_LENGTH, SPACE, THRESHOLD, in_form, matching, time_of
+
+UP, RESET = THRESHOLD, -60.0  # an activation crosses UP [mV]; the next one counts after a stay below RESET
+
+
+@njit(cache=True, nogil=True)
+def level_of(peak, rest, fraction):
+    """Potential at ``fraction`` of the repolarisation: 0.9 is that of APD90."""
+    return peak - fraction * (peak - rest)
+
+
+@njit(cache=True, nogil=True)
+def span(V, onset, top, end, level):
+    """Where the action potential of one trace crosses ``level``: upwards near frame ``onset``, downwards after ``top``.
+
+    In frames, interpolated.  The second is NaN if the trace ends first, or, after frame ``end``, the next one begins.
+    """
+    up = onset
+    while up > 0 and V[up] > level:
+        up -= 1
+    began = up + (level - V[up]) / (V[up + 1] - V[up])
+    for k in range(top, len(V) - 1):
+        if V[k] > level and V[k + 1] <= level:
+            return began, k + (V[k] - level) / (V[k] - V[k + 1])
+        if k > end and V[k] >= UP:
+            break
+    return began, np.nan
+
+
+@njit(cache=True, nogil=True)
+def action_potentials(V, back, room, fraction, given=np.nan):
+    """Action potentials of one trace (time,), ``room`` at most, in frames: (room, 5), NaN where there is none.
+
+    Each row is the upward crossing of UP, the crossings of the level at ``fraction`` before and after, the rest (the
+    lowest of ``back`` frames before) and the peak; the level is ``given`` [mV] where that is a number.
+    """
+    out, ready, count, frames = np.full((room, 5), np.nan), False, 0, len(V)
+    for k in range(frames - 1):
+        if V[k] < RESET:
+            ready = True
+        if ready and count < room and V[k] < UP and V[k + 1] >= UP:
+            # The action potential ends before the next one: a premature beat is often followed by a taller one.
+            end = k + 1
+            while end < frames and V[end] >= RESET:
+                end += 1
+            top = k + V[k:end].argmax()
+            out[count, 3], out[count, 4] = V[max(0, k - back) : k + 1].min(), V[top]
+            level = level_of(V[top], out[count, 3], fraction) if np.isnan(given) else given
+            out[count, 0] = k + (UP - V[k]) / (V[k + 1] - V[k])
+            out[count, 1], out[count, 2] = span(V, k, top, end, level)
+            ready, count = False, count + 1
+    return out
+
+
+@njit(cache=True, nogil=True)
+def find(Vm, Cai, interval, room):
+    """Activations of every node, ``room`` of each at most; Vm [mV] and Cai [mM] are (time, N), ``interval`` ms apart.
+
+    Of shape (N, room, 4), NaN where there is none: time [ms after the first frame], APD90 [ms], largest Cai within
+    250 ms, and Cai at the activation [mM].
+    """
+    frames, nodes = Vm.shape
+    out, reach = np.full((nodes, room, 4), np.nan), round(250 / interval)
+    for n in range(nodes):
+        spans = action_potentials(Vm[:, n], 10, room, 0.9)
+        for j in range(room):
+            if np.isnan(spans[j, 0]):
+                break
+            k = int(np.ceil(spans[j, 0])) - 1
+            out[n, j, 0], out[n, j, 1] = spans[j, 0] * interval, (spans[j, 2] - spans[j, 1]) * interval
+            if k + reach < frames:
+                out[n, j, 2] = Cai[k : k + reach, n].max()
+            out[n, j, 3] = Cai[k, n]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _all_spans(V, back, room, fraction):
+    out = np.empty((V.shape[1], room, 5))
+    for n in range(V.shape[1]):
+        out[n] = action_potentials(np.ascontiguousarray(V[:, n]), back, room, fraction)
+    return out
+
+
+def rises(values):
+    """The most upward crossings of UP in any column of ``values`` (time, ...)."""
+    return int(((values[:-1] < UP) & (values[1:] >= UP)).sum(0).max(initial=0))
+
+
+def _frames(field, argument):
+    """A field in form, its values with time first (contiguous, double precision), and its times [ms]."""
+    field = in_form(field, argument, time=True)
+    field = field.transpose(time_of(field), ...)
+    return field, np.ascontiguousarray(field.values, float), field[field.dims[0]].values
+
+
+def _like(field, values, name, units, text, more=()):
+    """``values`` on the grid of a field (time, ...), with ``more`` dims in front."""
+    grid = field.dims[1:]
+    coords = {d: field[d] for d in grid if d in field.coords}
+    return xr.DataArray(values, coords, (*more, *grid), name, {"units": units, "long_name": text})
+
+
+def activation_time(Vm, level=THRESHOLD):
+    """First upward crossing of ``level`` [mV] at each node of (time, ...): [ms], NaN where there is none."""
+    Vm, values, time = _frames(Vm, "Vm")
+    above = values > level
+    crossed = ~above[:-1] & above[1:]
+    k = crossed.argmax(axis=0)
+    low, high = (np.take_along_axis(values, j[None], 0)[0] for j in (k, k + 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        when = time[k] + (level - low) / (high - low) * (time[k + 1] - time[k])
+    return _like(Vm, np.where(crossed.any(axis=0), when, np.nan), "activation_time", "ms", "activation time")
+
+
+def activation_map(trajectory, start=None, end=np.inf):
+    """First activation of each node in [start, end) of a trajectory: [ms] after ``start``, NaN where there is none.
+
+    As the solver noted it inside its time loop: finer than the frames.  ``start`` is the first frame by default; of a
+    part of a run, cut in time or space, only what happens within its frames and nodes counts.
+    """
+    trajectory = in_form(trajectory, "trajectory", time=True)
+    if not {"activation_time", "activation_node"} <= set(trajectory.coords) or "tissue" not in trajectory.attrs:
+        way = "hand over what simulate() returned, or use activation_time(Vm), which reads frames"
+        raise ValueError(f"trajectory lacks the activations of a run, or its attributes; {way}")
+    first, last = trajectory.time.values[[0, -1]].tolist()
+    if first < 0 or last > trajectory.attrs.get("final_time", np.inf):
+        raise ValueError(f"trajectory: {first:g} to {last:g} ms are no times of its run; do not shift its time alone")
+    start = first if start is None else start
+    when, node = trajectory["activation_time"].values, trajectory["activation_node"].values
+    inside = (when >= max(start, first)) & (when < end) & (when <= last)
+    tissue = json.loads(trajectory.attrs["tissue"])
+    found = np.full(np.prod(tissue["shape"]), np.nan)
+    # Activations stand in the order of time: written backwards, the first of each node stays.
+    found[node[inside][::-1]] = when[inside][::-1] - start
+    dims = SPACE[-len(tissue["shape"]) :]
+    places = [np.arange(n) * h for n, h in zip(tissue["shape"], tissue["spacing"], strict=True)]
+    part = {d: matching(place, np.atleast_1d(trajectory[d]), 1e-3, f"trajectory: {d}")
+            for d, place in zip(dims, places, strict=True)}  # fmt: skip
+    gone = [d for d in dims if d not in trajectory.dims]  # of which one node was taken
+    values = xr.DataArray(found.reshape(tissue["shape"]), dims=dims).isel(part).squeeze(gone).values
+    return _like(trajectory[next(iter(trajectory.data_vars))], values, "activation_time", "ms", "activation time")
+
+
+def beats(trajectory, fraction=0.9):
+    """What every beat of every node is like, in a trajectory or a forecast: dims (beat, *grid).
+
+    Of Vm [mV], a DataArray or in a Dataset: ``activation`` (of -40 mV), ``repolarisation``, ``APD`` between two
+    crossings of the level at ``fraction`` of the repolarisation (0.9: APD90), ``DI`` before it, ``alternans``, the
+    change of APD from the beat before [ms]; ``rest``, ``peak`` [mV].  Of Cai [mM], where there is any: ``diastolic``,
+    ``systolic``, ``time_to_peak``, and ``decay``, from the peak until 1/e of the transient is left.  NaN for what the
+    trace cuts off.
+    """
+    whole = trajectory.to_dataset(name="Vm") if isinstance(trajectory, xr.DataArray) else trajectory
+    Vm, values, time = _frames(whole["Vm"], "trajectory")
+    columns, number = values.reshape(len(time), -1), np.arange(len(time))
+    back = max(1, round(10 / np.median(np.diff(time)))) if len(time) > 1 else 1  # frames in 10 ms
+    spans = _all_spans(columns, back, max(1, rises(columns)), fraction)
+    spans = spans[:, : max(1, int((~np.isnan(spans[..., 0])).sum(1).max(initial=0)))]
+    up, began, ended = (np.interp(spans[..., k], number, time) for k in range(3))
+    APD, first = ended - began, np.full((len(up), 1), np.nan)
+    found = {
+        "activation": (up, "ms", "activation time"), "repolarisation": (ended, "ms", "repolarisation time"),
+        "APD": (APD, "ms", f"APD{round(100 * fraction)}"),
+        "DI": (np.hstack([first, began[:, 1:] - ended[:, :-1]]), "ms", "diastolic interval before"),
+        "alternans": (np.hstack([first, np.diff(APD)]), "ms", "change of APD from the beat before"),
+        "rest": (spans[..., 3], "mV", "resting potential"), "peak": (spans[..., 4], "mV", "peak potential"),
+    }  # fmt: skip
+    if "Cai" in whole:
+        out = _transients(_frames(whole["Cai"], "trajectory")[1].reshape(len(time), -1), time, spans[..., 0])
+        units = {"diastolic": "mM", "systolic": "mM", "time_to_peak": "ms", "decay": "ms"}
+        found |= {n: (out[k], unit, f"{n.replace('_', ' ')} of calcium") for k, (n, unit) in enumerate(units.items())}
+    shape = (-1, *values.shape[1:])
+    return xr.Dataset({n: _like(Vm, v.T.reshape(shape), n, *text, ("beat",)) for n, (v, *text) in found.items()})
+
+
+@njit(cache=True, nogil=True)
+def _transients(Cai, time, onsets):
+    """The calcium transient of each beat, (4, N, beats): see :func:`beats`; ``onsets`` (N, beats) are in frames."""
+    out = np.full((4, *onsets.shape), np.nan)
+    for n in range(onsets.shape[0]):
+        for j in range(onsets.shape[1]):
+            if np.isnan(onsets[n, j]):
+                break
+            last = j + 1 == onsets.shape[1] or np.isnan(onsets[n, j + 1])
+            k, end = int(onsets[n, j]), len(time) if last else int(onsets[n, j + 1]) + 1
+            top = k + Cai[k:end, n].argmax()
+            if last and top == end - 1:
+                break  # the trace ends before calcium falls
+            out[0, n, j], out[1, n, j], out[2, n, j] = Cai[k, n], Cai[top, n], time[top] - time[k]
+            level = Cai[k, n] + (Cai[top, n] - Cai[k, n]) / np.e
+            for i in range(top + 1, end):
+                if Cai[i, n] <= level:
+                    share = (Cai[i - 1, n] - level) / (Cai[i - 1, n] - Cai[i, n])
+                    out[3, n, j] = time[i - 1] + share * (time[i] - time[i - 1]) - time[top]
+                    break
+    return out
+
+
+def action_potential(Vm, fraction=0.9):
+    """The one action potential in Vm (time, ...) at each node: :func:`beats` without the dim ``beat``.
+
+    And ``max_upstroke`` [mV/ms], NaN if frames are more than 0.02 ms apart: they hide it.  Where the trace begins in an
+    action potential, that is cut off and its times are NaN; where there is none, ``rest`` is the first potential and
+    ``peak`` the highest.  A ValueError if any node has more than one.
+    """
+    found, (Vm, values, time) = beats(Vm, fraction), _frames(Vm, "Vm")
+    if found.sizes["beat"] > 1:
+        way = "measure.beats measures each of them, measure.beat cuts one out"
+        raise ValueError(f"Vm holds {found.sizes['beat']} action potentials at a node, and one is asked for; {way}")
+    found, begun, steps = found.isel(beat=0), values[0] > UP, np.diff(time)
+    rates = np.diff(values, axis=0) / steps.reshape(-1, *[1] * (values.ndim - 1))
+    rise = rates.max(0) if len(steps) and steps.max() < 0.0201 else np.full(values[0].shape, np.nan)
+    found["max_upstroke"] = _like(Vm, rise, "max_upstroke", "mV/ms", "fastest upstroke")
+    found = found.assign({name: found[name].where(~begun) for name in ("activation", "repolarisation", "APD")})
+    rest = found.rest.fillna(values[0]).where(~begun, values[0])
+    return found.assign(rest=rest, peak=found.peak.fillna(values.max(0)))
+
+
+def beat(trajectory, number, cycle_length=CYCLE_LENGTH):
+    """Frames of one beat of a paced trajectory, from its stimulus to the next; ``number`` counts from 1."""
+    start, trajectory = (number - 1) * cycle_length, in_form(trajectory, "trajectory", time=True)
+    if not 1 <= number <= (there := max(1, round(float(trajectory.time[-1]) / cycle_length))):
+        raise ValueError(f"number={number!r} must be 1 to {there}, the beats of {cycle_length:g} ms that there are")
+    return trajectory.sel(time=slice(start - 1e-6, start + cycle_length + 1e-6))
+
+
+def conduction_velocity(Vm, start, end, level=THRESHOLD):
+    """Mean speed of the front between two nodes [m/s] = [mm/ms]; negative if ``end`` is activated first.
+
+    ``start`` and ``end`` are positions [mm] by axis, such as ``{"y": 5, "x": 2}``; the nearest nodes are taken.
+    """
+    when = activation_time(Vm, level)
+    if start.keys() != end.keys() or not start.keys() <= set(when.coords):
+        raise ValueError(f"start={start!r}, end={end!r}: give positions [mm] along the same axes of {when.dims}")
+    a, b = when.sel(start, method="nearest"), when.sel(end, method="nearest")
+    distance = np.sqrt(sum(float(b[d] - a[d]) ** 2 for d in start))
+    return distance / float(b - a)
+
+
+def phase(Vm, delay=5, centre=-60.0):
+    """Phase [rad] in (-pi, pi] of each node in its cycle, for the frames that have one ``delay`` frames before them.
+
+    The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat, and this is its angle (Gray, Pertsov
+    and Jalife 1998, doi:10.1038/32164).
+    """
+    Vm = in_form(Vm, "Vm", time=True)
+    if not 0 < delay < Vm.sizes[axis := time_of(Vm)]:
+        raise ValueError(f"delay={delay!r} must be 1 or more frames, and fewer than the {Vm.sizes[axis]} of Vm")
+    now, earlier = Vm.isel({axis: slice(delay, None)}), Vm.isel({axis: slice(None, -delay)}).values
+    angle = now.copy(data=np.arctan2(now.values - centre, earlier - centre)).rename("phase")
+    return angle.assign_attrs(units="rad", long_name="phase")
+
+
+def phase_singularities(angle):
+    """Where the phase [rad] winds around a point, as at the tips of spiral waves: the topological charge -1, 0 or +1.
+
+    It is that of each square of four nodes, at its centre; positive where phase grows counter-clockwise (x towards y).
+    """
+    if min(angle.sizes.get("y", 0), angle.sizes.get("x", 0)) < 2:
+        raise ValueError(f"angle has the dims {dict(angle.sizes)}; a singularity needs two nodes or more along y and x")
+    angle = in_form(angle, "angle").transpose(..., "y", "x")
+    p = angle.values
+    corners = [p[..., :-1, :-1], p[..., :-1, 1:], p[..., 1:, 1:], p[..., 1:, :-1]]
+    turn = 0.0
+    for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
+        turn = turn + (b - a + np.pi) % (2 * np.pi) - np.pi
+    charge = np.rint(np.nan_to_num(turn / (2 * np.pi))).astype(int)  # 0 beside a node without a phase
+    dims = [d for d in angle.dims if d not in ("y", "x")]
+    coords = {d: angle[d] for d in dims} | {d: (angle[d].values[1:] + angle[d].values[:-1]) / 2 for d in ("y", "x")}
+    return xr.DataArray(charge, coords, (*dims, "y", "x"), "charge", {"long_name": "topological charge"})
+
+
+def tips(Vm, delay=5, centre=-60.0):
+    """Tips of spiral waves over time, from the singularities of the :func:`phase`: dims (tip,).
+
+    ``time`` [ms], ``y``, ``x`` [mm] and ``charge`` (+1 turns counter-clockwise) of each, in the order of time.
+    """
+    charge = phase_singularities(phase(Vm, delay, centre))
+    found = charge.rename("charge").stack(tip=charge.dims)
+    return found[found.values != 0].reset_index("tip").reset_coords()
+
+
+def local_velocity(when):
+    """Speed of the front at each node [mm/ms] = [m/s], from an activation map [ms]: one over its gradient.
+
+    Differences are central.  Where waves meet or begin the gradient vanishes and the speed means nothing; it is NaN
+    beside nodes that never fire.
+    """
+    when = in_form(when, "when")
+    squared = sum(when.differentiate(d) ** 2 for d in when.dims if when.sizes[d] > 1)
+    speed = (1 / np.sqrt(squared)).rename("velocity")
+    return speed.where(np.isfinite(speed)).assign_attrs(units="m/s", long_name="local conduction velocity")
+
+
+def pseudo_ecg(Vm, electrode, diffusivity=1.0):
+    """The potential that Vm (time, ...) makes at an ``electrode`` in a large bath around it, up to a constant factor.
+
+    The integral of ``-D grad Vm . grad(1/r)`` over the tissue, as by Gima and Rudy 2002,
+    doi:10.1161/01.RES.0000016960.61087.86.
+    ``electrode`` is a position (z, y, x) [mm]; a cable lies along x, a sheet at z = 0.  ``diffusivity`` is one number,
+    or one for each axis of Vm.
+    """
+    Vm = in_form(Vm, "Vm", time=True)
+    axes = [d for d in SPACE if Vm.sizes.get(d, 1) > 1]
+    away = {d: Vm.coords.get(d, xr.DataArray(0.0)) - place for d, place in zip(SPACE, electrode, strict=True)}
+    distance = np.sqrt(sum(a**2 for a in away.values()))
+    if float(distance.min()) == 0:
+        raise ValueError(f"electrode={electrode!r} touches a node, where its potential has no bound; move it off")
+    D = dict(zip(axes, np.broadcast_to(diffusivity, len(axes)).tolist(), strict=True))
+    field = sum(D[d] * Vm.differentiate(d) * away[d] / distance**3 for d in axes)  # -grad(1/r) = away / r^3
+    for d in axes:
+        field = field.integrate(d)
+    field = field.squeeze([d for d in SPACE if d in field.dims], drop=True)
+    return field.rename("phi").assign_attrs(units="1", long_name="pseudo-ECG, up to a factor")
