@@ -59,7 +59,7 @@ def _together(runs):
 
 def simulate_each(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
     """The runs of an :func:`ensemble` as a list of trajectories, for which Dask is not needed."""
-    protocols = list(protocols)
+    protocols = list(protocols or [])
     if not protocols:
         raise ValueError("protocols is empty; give at least one")
     initial = [None] * len(protocols) if initial is None else list(initial)

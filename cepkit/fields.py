@@ -113,7 +113,8 @@ def one_of(argument, value, known):
 
 def number(name, value, unit="", positive=False):
     """``value`` itself, a number or an array of them; a ValueError if any is not finite (or not above 0)."""
-    if not np.all(np.isfinite(value)) or (positive and np.any(np.asarray(value) <= 0)):
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "biuf" or not np.all(np.isfinite(numbers)) or (positive and np.any(numbers <= 0)):
         kind = "a finite number above 0" if positive else "a finite number"
         raise ValueError(f"{name}={value!r} must be {kind}" + (f" [{unit}]" if unit else ""))
     return value

@@ -65,6 +65,8 @@ def _even(trajectory):
 
 def _cut(trajectory, starts, offsets, dim, what):
     starts, offsets = np.atleast_1d(np.asarray(starts, float)), np.asarray(offsets, float)
+    if not starts.size or not np.isfinite(starts).all():
+        raise ValueError(f"starts={starts} must be one time [ms] or more")
     times = trajectory.time.values
     tolerance = 1e-3 * np.diff(times).min(initial=1.0)
     if len(offsets) == 0 or (starts + offsets.min(initial=0)).min() < times[0] - tolerance or (

@@ -147,6 +147,8 @@ def stimulus_field(protocol, like):
     >>> field.dims, field.time.values[(field != 0).any(("y", "x"))].tolist()
     (('time', 'y', 'x'), [5.0, 25.0])
     """
+    if not isinstance(protocol, Protocol):
+        raise ValueError(f"protocol={protocol!r} must be a cepkit.Protocol")
     like = in_form(like, "like", time=True)
     begin, grid = like[time_of(like)].values, [d for d in SPACE if d in like.dims]
     shape = tuple(like.sizes[d] for d in grid)

@@ -44,8 +44,8 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
     >>> round(float(scores.z_mse.sel(variable="Vm").median()), 2)
     2.48
     """
-    if not forecasts:
-        raise ValueError("forecasts is empty; give a dict such as {'lstm': forecast}")
+    if not forecasts or not hasattr(forecasts, "items"):
+        raise ValueError("forecasts is empty or no dict; give one such as {'lstm': forecast}")
     rows = {}
     truth = in_form(truth, "truth", time=True)
     for model, forecast in forecasts.items():
@@ -165,5 +165,4 @@ FAILED = 1e250
 
 def worst(values):
     """Values with a huge number for what is not finite, so that quantiles rank a failure last."""
-    values = np.asarray(values, float)
-    return np.where(np.isfinite(values), values, 1e4 * FAILED)
+    return np.nan_to_num(np.asarray(values, float), nan=1e4 * FAILED, posinf=1e4 * FAILED, neginf=1e4 * FAILED)

@@ -16,8 +16,10 @@ import numpy as np
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
 from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number
+from cepkit.pacing import Protocol
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest
+from cepkit.tissue import Tissue
 
 #: Of every simulated number: bump it whenever one changes.  The first literal is what the first edition's stores hold.
 VERSION = "d2eaf949eb766f65"
@@ -25,7 +27,7 @@ VERSION = "d2eaf949eb766f65"
 ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
 #: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
 ADAPTIVE_LIMITS = (1.0, 10.0)
-REACTION = 3.75  # the upstroke takes steps of this over gNa [ms nS/pF]: 0.25 ms where that is normal
+REACTION = 3.75  # a cell's upstroke bears steps of this over gNa [ms nS/pF]: 0.25 ms where that is normal
 _CALL, _CALL_BYTES = 50.0, 6.4e7  # ms a compiled call, less where they would outgrow the state itself
 
 
@@ -87,15 +89,17 @@ def simulate(
     >>> run.sizes["time"], bool(run.Vm[-1].min() > 0)  # all have fired
     (21, True)
     """
-    _check(tissue, protocol, dtype, save, refine)
-    fine = tissue.refined(refine)
+    _check(tissue, protocol, dtype, save, refine, {"parameters": parameters, "initial": initial, "attrs": attrs})
+    fine, threads = tissue.refined(refine), number("threads", threads or processors(), positive=True)
+    number("activation_level", activation_level, "mV")
     parameters = {name: in_order(value) for name, value in (parameters or {}).items()}
     conductances, constants = cell.parameters(cell_type := in_order(cell_type), parameters)
     for name, value in {"cell_type": cell_type, **conductances._asdict(), **constants._asdict()}.items():
         if np.ndim(value) and np.shape(value) != fine.shape:
             said = f"give one value or an array of the tissue's shape {fine.shape}"
             raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
-    levels = _time_step(min(fine.max_dt, REACTION / max(1e-9, np.max(conductances.gNa))), duration, dt, save_every)
+    # Diffusion and upstroke share what an explicit step can bear.
+    levels = _time_step(1 / (1 / fine.max_dt + np.max(conductances.gNa) / REACTION + 1e-9), duration, dt, save_every)
     initial = _initial(initial, tissue, fine)
     attrs = dict(attrs or {}) | _provenance(
         tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
@@ -111,7 +115,7 @@ def simulate(
     with target:
         state = State(fine, initial, conductances, dtype)
         del initial
-        given = _stimuli(protocol, state, refine), activation_level, threads or processors()
+        given = _stimuli(protocol, state, refine), activation_level, int(threads)
         engine = _engine(device, levels)(state, constants, cell_type, save_every, levels, *given)
         return _run(engine, target, tissue, refine, count, dt, progress)
 
@@ -189,9 +193,14 @@ def _time_step(bound, duration, dt, save_every):
     return float(save_every), [steps], [0.0]
 
 
-def _check(tissue, protocol, dtype, save, refine):
+def _check(tissue, protocol, dtype, save, refine, mappings):
     """What can be said before anything is computed."""
-    if refine != int(refine) or refine < 1:
+    if not (isinstance(tissue, Tissue) and isinstance(protocol, Protocol)):
+        raise ValueError(f"tissue={tissue!r}, protocol={protocol!r}: a cepkit.Tissue and a cepkit.Protocol are needed")
+    for name, value in mappings.items():
+        if value is not None and not hasattr(value, "keys"):
+            raise ValueError(f"{name}={value!r} must be a mapping from names to values")
+    if number("refine", refine) != int(refine) or refine < 1:
         raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")

@@ -32,8 +32,8 @@ class AnotherRun(ValueError):
 
 def folder_of(path, argument="store"):
     """A path as people write it, with its ``~``; a ValueError for an address that is no folder of this machine."""
-    if "://" in str(path):
-        raise ValueError(f"{argument}={str(path)!r} must be a folder on a disk")
+    if not isinstance(path, str | os.PathLike) or "://" in str(path):
+        raise ValueError(f"{argument}={path!r} must be a folder on a disk")
     return Path(path).expanduser()
 
 

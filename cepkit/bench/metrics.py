@@ -62,7 +62,7 @@ METRICS = {
 }
 
 
-#: Of these, more is better: a forecast that is not finite from some frame on keeps what it has reached until then.
+#: Of these more is better, and a forecast keeps what it has reached before it was not finite.
 TIMES = ("valid_time", "correlation_time")
 
 

@@ -162,7 +162,11 @@ def beats(trajectory, fraction=0.9):
     ``systolic``, ``time_to_peak``, and ``decay``, from the peak until 1/e of the transient is left.  NaN for what the
     trace cuts off.
     """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; 0.9 gives APD90")
     whole = trajectory.to_dataset(name="Vm") if isinstance(trajectory, xr.DataArray) else trajectory
+    if "Vm" not in getattr(whole, "data_vars", ()):
+        raise ValueError(f"trajectory must hold Vm as an xarray object, and is a {type(trajectory).__name__}")
     Vm, values, time = _frames(whole["Vm"], "trajectory")
     columns, number = values.reshape(len(time), -1), np.arange(len(time))
     back = max(1, round(10 / np.median(np.diff(time)))) if len(time) > 1 else 1  # frames in 10 ms
@@ -231,7 +235,8 @@ def action_potential(Vm, fraction=0.9):
 def beat(trajectory, number, cycle_length=CYCLE_LENGTH):
     """Frames of one beat of a paced trajectory, from its stimulus to the next; ``number`` counts from 1."""
     start, trajectory = (number - 1) * cycle_length, in_form(trajectory, "trajectory", time=True)
-    if not 1 <= number <= (there := max(1, round(float(trajectory.time[-1]) / cycle_length))):
+    there = max(1, round(float(trajectory.time[-1]) / cycle_length))
+    if not 1 <= number <= there:
         raise ValueError(f"number={number!r} must be 1 to {there}, the beats of {cycle_length:g} ms that there are")
     return trajectory.sel(time=slice(start - 1e-6, start + cycle_length + 1e-6))
 
@@ -256,7 +261,8 @@ def phase(Vm, delay=5, centre=-60.0):
     and Jalife 1998, doi:10.1038/32164).
     """
     Vm = in_form(Vm, "Vm", time=True)
-    if not 0 < delay < Vm.sizes[axis := time_of(Vm)]:
+    axis = time_of(Vm)
+    if not 0 < delay < Vm.sizes[axis]:
         raise ValueError(f"delay={delay!r} must be 1 or more frames, and fewer than the {Vm.sizes[axis]} of Vm")
     now, earlier = Vm.isel({axis: slice(delay, None)}), Vm.isel({axis: slice(None, -delay)}).values
     angle = now.copy(data=np.arctan2(now.values - centre, earlier - centre)).rename("phase")
@@ -314,6 +320,8 @@ def pseudo_ecg(Vm, electrode, diffusivity=1.0):
     """
     Vm = in_form(Vm, "Vm", time=True)
     axes = [d for d in SPACE if Vm.sizes.get(d, 1) > 1]
+    if np.shape(electrode) != (3,) or np.shape(diffusivity) not in ((), (len(axes),)):
+        raise ValueError(f"electrode={electrode!r} must be (z, y, x), diffusivity={diffusivity!r} one or {len(axes)}")
     away = {d: Vm.coords.get(d, xr.DataArray(0.0)) - place for d, place in zip(SPACE, electrode, strict=True)}
     distance = np.sqrt(sum(a**2 for a in away.values()))
     if float(distance.min()) == 0:

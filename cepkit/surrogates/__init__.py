@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from cepkit.profiles import get_profile
-from cepkit.store import data_folder, kept_folder
+from cepkit.store import data_folder, folder_of, kept_folder
 from cepkit.surrogates.base import Learning, Surrogate, registry, surrogate
 from cepkit.surrogates.baselines import Climatology, LastBeat, Persistence
 from cepkit.surrogates.card import read_card
@@ -76,7 +76,7 @@ def load(name, run=None):
 
 def _folder(name, run):
     """Where a surrogate lies, by what :func:`load` is given."""
-    path, plain = Path(name).expanduser(), str(name).replace("-", "_")
+    path, plain = folder_of(name, "name"), str(name).replace("-", "_")
     if run is not None:
         path = data_folder() / "runs" / run / plain
         if not path.exists():

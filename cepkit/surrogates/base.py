@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from cepkit.dataset import checked, to_dataset, to_tensor
-from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, one_of
+from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, number, one_of
 from cepkit.surrogates import card as cards
 from cepkit.training import Training
 
@@ -140,7 +140,7 @@ class Surrogate:
         checkpoint : path-like, optional
             Where a training that may be interrupted leaves its state.
         """
-        pieces = [trajectories] if isinstance(trajectories, xr.Dataset) else list(trajectories)
+        pieces = [trajectories] if isinstance(trajectories, xr.Dataset) else list(trajectories or [])
         if not pieces:
             raise ValueError("trajectories is empty; give at least one trajectory")
         pieces = [checked(piece, "trajectories") for piece in pieces]
@@ -222,7 +222,7 @@ class Surrogate:
         """
         if self.interval is None:
             raise ValueError(f"{self.name} has learnt nothing yet: call fit(trajectories) or cepkit.load first")
-        if int(steps) != steps or steps < 1:
+        if int(number("steps", steps)) != steps or steps < 1:
             raise ValueError(f"steps={steps!r} must be a whole number of frames, 1 or more")
         steps = int(steps)
         history = checked(history, "history")
