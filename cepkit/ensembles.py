@@ -33,7 +33,8 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     """
     if not find_spec("dask"):
         raise ImportError("an ensemble is one dataset by way of Dask: pip install cepkit[cluster]")
-    return _together(simulate_each(protocols, tissue, duration, store, client, initial, progress, **options))
+    runs = simulate_each(protocols, tissue, duration, store, client, initial, progress, **options)
+    return _together(runs, range(len(runs)))
 
 
 def open_ensemble(store):
@@ -44,17 +45,18 @@ def open_ensemble(store):
     found = sorted(folder_of(store).glob("run-*/zarr.json"))
     if not found:
         raise ValueError(f"store={str(store)!r} holds no runs; make them with cepkit.ensemble")
-    return _together([open_trajectory(file.parent) for file in found])
+    return _together([open_trajectory(file.parent) for file in found], [int(file.parent.name[4:]) for file in found])
 
 
-def _together(runs):
+def _together(runs, numbers):
     nothing, each = {"activation_time": np.nan, "activation_node": -1}, []
     most = max(run.sizes["activation"] for run in runs)
     for run in runs:
         noted = run[list(nothing)].reset_coords(nothing)
         noted = noted.pad(activation=(0, most - run.sizes["activation"]), constant_values=nothing)
         each.append(run.drop_vars(nothing).chunk().merge(noted.set_coords(nothing)))
-    return xr.concat(each, "run", coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
+    numbers = xr.DataArray(list(numbers), dims="run", name="run")
+    return xr.concat(each, numbers, coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
 
 
 def simulate_each(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):

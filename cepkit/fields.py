@@ -64,7 +64,7 @@ def in_form(fields, argument="fields", time=False):
     else:
         fields = fields.assign({n: _in_unit(fields[n], n, argument) for n in UNITS if n in fields.data_vars})
     axes = [d for d in TIMES if d in fields.dims]
-    if any(d in fields.coords and np.any(np.diff(fields[d].values) <= 0) for d in axes):
+    if any(d in fields.coords and not np.all(np.diff(fields[d].values) > 0) for d in axes):
         raise ValueError(f"{argument}: {axes[0]} must increase from frame to frame; sort it, or turn it round")
     if time and not (axes and axes[0] in fields.coords):
         raise ValueError(f"{argument} has the dims {tuple(fields.dims)}; it needs time, with a coordinate in ms")
@@ -74,8 +74,9 @@ def in_form(fields, argument="fields", time=False):
 def _in_unit(field, name, argument):
     """A coordinate or variable in its own unit; coordinates in double precision."""
     unit = field.attrs.get("units", _KNOWN[name])
-    if field.dtype.kind == "m":  # what xarray makes of a time in a NetCDF file
-        return field.copy(data=field.values / np.timedelta64(1, "ns") * 1e-6).assign_attrs(units="ms")
+    if field.dtype.kind in "mM":  # what xarray makes of a time in a NetCDF file; a date counts from the first
+        since = field.values - field.values.flat[0] if field.dtype.kind == "M" else field.values
+        return field.copy(data=since / np.timedelta64(1, "ns") * 1e-6).assign_attrs(units="ms")
     if unit not in (worth := WORTH[_KNOWN[name]]):
         raise ValueError(f"{argument}: {name} is in {unit!r}; convert it to {_KNOWN[name]}, or to one of {list(worth)}")
     if worth[unit] != 1:
@@ -84,8 +85,20 @@ def _in_unit(field, name, argument):
 
 
 def in_order(field):
-    """A labelled field with its axes of space in the order of SPACE, whatever the caller's; others as they are."""
-    return field.transpose(..., *(d for d in SPACE if d in field.dims)) if hasattr(field, "dims") else field
+    """A labelled field with its axes of space in the order of SPACE, ascending; others as they are."""
+    if not hasattr(field, "dims"):
+        return field
+    axes = [d for d in SPACE if d in field.dims]
+    turned = [d for d in axes if d in field.coords and np.any(np.diff(field[d].values) < 0)]
+    return (field.sortby(turned) if turned else field).transpose(..., *axes)
+
+
+def placed(field, argument):
+    """A field in form whose nodes all have a position; else a ValueError."""
+    field = in_form(field, argument)
+    if bare := [d for d in SPACE if d in field.dims and d not in field.coords]:
+        raise ValueError(f"{argument} has no positions along {', '.join(bare)}; give coordinates in mm")
+    return field
 
 
 def time_of(field):

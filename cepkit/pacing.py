@@ -91,7 +91,8 @@ class Protocol:
 def periodic(cycle_length, beats, region, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
     """``beats`` stimuli, one each ``cycle_length`` ms."""
     number("cycle_length", cycle_length, "ms", positive=True)
-    number("beats", beats, positive=True)
+    if number("beats", beats, positive=True) != int(beats):
+        raise ValueError(f"beats={beats!r} must be a whole number")
     return Protocol(Stimulus(start + k * cycle_length, region, duration, amplitude) for k in range(int(beats)))
 
 

@@ -1,5 +1,7 @@
 """Data from elsewhere brought into the form, and two runs made one."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -29,6 +31,8 @@ def recording(source, names=None, units=None, spacing=1.0):
     if "time" not in fields.dims:  # a table: its rows are the frames
         fields = fields.swap_dims({fields["time"].dims[0]: "time"})
     if not set(VARIABLES) & set(fields.data_vars):  # then every column is a node
+        if len({re.sub(r"[\d\W_]+", "", str(name)) for name in fields.data_vars}) > 1:
+            raise ValueError(f"source has {', '.join(map(str, fields.data_vars))}; say which is Vm with names=")
         fields = fields.to_dataarray("x", name="Vm").to_dataset().drop_vars("x")
     fields = fields[[v for v in VARIABLES if v in fields]]
     fields = fields.drop_vars([c for c in fields.coords if c not in fields.dims])
@@ -37,6 +41,9 @@ def recording(source, names=None, units=None, spacing=1.0):
         raise ValueError(f"source has the dims {', '.join(map(str, odd))}; rename them to z, y, x with names=")
     missing = {d: spacing * np.arange(float(n)) for d, n in fields.sizes.items() if d not in fields.coords}
     fields = fields.assign_coords(missing)
+    asked = [*fields.variables, *(units or {})]
+    if wrong := [n for n in asked if n not in fields.variables or fields[n].dtype.kind not in "fiumM"]:
+        raise ValueError(f"source: {', '.join(wrong)} must be there, and numbers; skip rows of units and of text")
     for name, unit in (units or {}).items():
         fields[name].attrs["units"] = unit
     fields = in_form(fields, "source", time=True)
@@ -51,7 +58,7 @@ def recording(source, names=None, units=None, spacing=1.0):
 def _opened(source):
     """Labelled fields from whatever :func:`recording` takes."""
     if isinstance(source, xr.DataArray):
-        return source.to_dataset(name=source.name or "Vm")
+        return source.to_dataset(name=source.name if source.name in VARIABLES else "Vm")
     if isinstance(source, pd.DataFrame):
         return source.to_xarray()
     if isinstance(source, xr.Dataset):
@@ -65,30 +72,34 @@ def _opened(source):
 
 
 def join(first, second):
-    """Two trajectories as one: ``second`` begins in the state in which ``first`` ends, whatever its times.
+    """Two trajectories as one: ``second`` begins in the state in which ``first`` ends; a ValueError if it does not.
 
-    Activations follow each other, the final state is the second's; what only one of them could say is dropped from the
-    attributes.  A ValueError if the two do not meet.
+    Times and activations follow on; what is of one of the two alone is dropped from the attributes.
     """
     first, second = in_form(first, "first", time=True), in_form(second, "second", time=True)
     variables, dims = list(first.data_vars), first[next(iter(first.data_vars))].dims[1:]
     if list(second.data_vars) != variables or any(first.sizes[d] != second.sizes.get(d) for d in dims):
         raise ValueError("second has other variables or another grid than first")
     for d in dims:
-        matching(first[d], second[d], 1e-3, f"second: its nodes along {d} must be those of first, which")
+        at = matching(second[d], first[d], 1e-3, f"first: its nodes along {d} must be those of second, which")
+        second = second.isel({d: at}).assign_coords({d: first[d]})
     gap = max(float(abs(first[v][-1] - second[v][0]).max() / abs(first[v]).max()) for v in variables)
-    if gap > 1e-5:
+    if not gap <= 1e-5:
         way = "run it with initial=cepkit.final_state(first)"
         raise ValueError(f"second does not begin where first ends, but off by {gap:.1g} of the largest value; {way}")
-    shift = first.time.values[-1] - second.time.values[0]
+    (begin, end), last = second.time.values[[0, -1]], first.time.values[-1]
+    shift = last - begin
     later = second.isel(time=slice(1, None)).assign_coords(time=second.time.values[1:] + shift)
     made = xr.concat([first[variables].reset_coords(drop=True), later[variables].reset_coords(drop=True)], "time")
     if all("activation_time" in run.coords for run in (first, second)):
         when = np.concatenate([first.activation_time, second.activation_time + shift])
         node = np.concatenate([first.activation_node, second.activation_node])
-        made = made.assign_coords(activation_time=("activation", when), activation_node=("activation", node))
-    if "final_state" in second.coords:
+        of_first = np.arange(len(when)) < first.sizes["activation"]
+        own = np.where(of_first, when <= last, (when > last) & (when <= end + shift))  # within the frames of each
+        made = made.assign_coords(activation_time=("activation", when[own]), activation_node=("activation", node[own]))
+    if "final_state" in second.coords and second.attrs.get("final_time") == end:
         made = made.assign_coords(final_state=second.final_state, state=second.state)
-    own = ("hash", "data_hash", "origin")
-    kept = {k: v for k, v in first.attrs.items() if second.attrs.get(k) == v and k not in own}
-    return made.assign_attrs(kept | {"final_time": float(made.time[-1])})
+    one = ("hash", "data_hash", "origin", "duration", "protocol")  # are of one of the two
+    kept = {k: v for k, v in first.attrs.items() if second.attrs.get(k) == v and k not in one}
+    made.attrs = kept | {"final_time": float(made.time[-1])}
+    return made

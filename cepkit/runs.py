@@ -39,7 +39,7 @@ def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card)
         model = surrogates.load(kept)
         say(f"RETRAIN=0, so the kept weights are used ({model.summary()})")
         return model
-    if (folder / "card.json").exists() and same(surrogates.read_card(folder).get("recipe", {}), recipe):
+    if (folder / "card.json").exists() and surrogates.read_card(folder).get("recipe") == recipe:
         model = type(model).load(folder)
         say(f"nothing has changed since it was trained, so that run is used ({model.summary()})")
         return model
@@ -53,16 +53,6 @@ def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card)
         finished.unlink()
     say(f"trained ({model.summary()})")
     return model
-
-
-def same(earlier, recipe):
-    """Whether a recipe is that of an earlier run, also in the words of the first edition's cards."""
-    earlier = dict(earlier)
-    earlier.pop("shared", None)
-    for old, new in (("source", "version"), ("data_hash", "data")):
-        if old in earlier:
-            earlier[new] = earlier.pop(old)
-    return earlier == recipe
 
 
 def trained(name, profile="laptop", progress=True):

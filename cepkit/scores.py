@@ -50,9 +50,10 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
     truth = in_form(truth, "truth", time=True)
     for model, forecast in forecasts.items():
         forecast = in_form(forecast, f"forecasts[{model!r}]")
-        if not {"start", "lead_time"} <= set(forecast.dims):
-            dims = tuple(forecast.dims)
-            raise ValueError(f"forecasts[{model!r}] has the dims {dims}; a forecast has start and lead_time")
+        named = set(forecast.dims) & set(forecast.coords) & {"start", "lead_time"}
+        if len(named) < 2 or not hasattr(forecast, "data_vars"):
+            said = f"has the dims {tuple(forecast.dims)}; a forecast is a Dataset with start and lead_time in ms"
+            raise ValueError(f"forecasts[{model!r}] {said}")
         rows[model] = _score_one(forecast, _aligned(truth, forecast, model), scaling, by_lead_time)
     try:
         # Models that were run from different starts cannot stand in one table.
@@ -76,8 +77,8 @@ def _aligned(truth, forecast, model):
     else:
         at = {d: matching(truth[d], forecast[d], 1e-3, f"truth: {d}") for d in ("start", "lead_time")}
         found = truth.isel(at)
-    if bad := [v for v in VARIABLES if not np.isfinite(found[v]).all()]:
-        raise ValueError(f"truth holds NaN or infinite numbers in {', '.join(bad)}; nothing can be scored against them")
+    if bad := [v for v in VARIABLES if v not in getattr(found, "data_vars", ()) or not np.isfinite(found[v]).all()]:
+        raise ValueError(f"truth lacks {', '.join(bad)}, or holds NaN there; nothing can be scored against it")
     return found
 
 

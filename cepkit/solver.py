@@ -98,8 +98,7 @@ def simulate(
         if np.ndim(value) and np.shape(value) != fine.shape:
             said = f"give one value or an array of the tissue's shape {fine.shape}"
             raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
-    # Diffusion and upstroke share what an explicit step can bear.
-    levels = _time_step(1 / (1 / fine.max_dt + np.max(conductances.gNa) / REACTION + 1e-9), duration, dt, save_every)
+    levels = _time_step(fine.max_dt, np.max(conductances.gNa) / REACTION, duration, dt, save_every)
     initial = _initial(initial, tissue, fine)
     attrs = dict(attrs or {}) | _provenance(
         tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
@@ -171,19 +170,19 @@ def _multiple(whole, part):
     return round(ratio) if abs(ratio - round(ratio)) < 1e-6 * max(1.0, ratio) else None
 
 
-def _time_step(bound, duration, dt, save_every):
+def _time_step(bound, upstroke, duration, dt, save_every):
     """Macro step [ms], the numbers of parts it may be cut into, and the limits between them."""
     number("duration", duration, "ms", positive=True)
     number("save_every", save_every, "ms", positive=True)
     if not _multiple(duration, save_every):
         raise ValueError(f"duration={duration!r} must be a multiple of save_every={save_every!r}")
-    largest = min(bound, 1.0)
+    largest = 1 / (1 / bound + upstroke + 1e-9)  # diffusion and upstroke share what an explicit step can bear
     if isinstance(dt, str):
         if dt != "adaptive":
             raise ValueError(f'dt={dt!r} must be a number [ms] or "adaptive"')
         macro = save_every / np.ceil(save_every / ADAPTIVE_MACRO - 1e-9)
-        least = int(np.ceil(macro / largest - 1e-9))
-        parts = sorted({max(n, least) for n in ADAPTIVE_PARTS})
+        least, finest = (int(np.ceil(macro / step - 1e-9)) for step in (min(bound, 1.0), largest))
+        parts = sorted({max(n, least) for n in ADAPTIVE_PARTS[:-1]} | {max(ADAPTIVE_PARTS[-1], finest)})
         return float(macro), parts, list(ADAPTIVE_LIMITS[len(ADAPTIVE_PARTS) - len(parts) :])
     if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
         bound = f"the largest step that works is {largest:.4g} ms"

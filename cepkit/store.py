@@ -100,15 +100,15 @@ class TrajectoryStore:
         self.complete = self.path is not None and self.path.exists()
         self.earlier = None  # a shorter run to go on from
         if self.complete and (there := read_attrs(self.path)).get("hash") != attrs["hash"]:
-            self._continues(there, there.get("duration", 0.0))
+            self._continues(there, there.get("duration", 0.0), whole=True)
             self.complete, self.earlier = False, self.open()
 
-    def _continues(self, there, reached):
+    def _continues(self, there, reached, whole=False):
         """An AnotherRun unless what is there, up to ``reached`` [ms], is the beginning of what is asked for."""
         if there.get("origin") != self.attrs["origin"]:
             said = f"holds a run of another configuration (hash {there.get('hash')}, asked for {self.attrs['hash']})"
             raise AnotherRun(f"{self.named} {said}; give another path, or delete it first")
-        if reached > self.coords["time"][-1] or "final_state" in there and self.attrs["refine"] > 1:
+        if reached > self.coords["time"][-1] or whole and self.attrs["refine"] > 1:
             said = f"holds {reached:g} ms of this run, and {self.attrs['duration']:g} ms are asked for"
             raise AnotherRun(f"{self.named} {said}; open it and cut it, or give another path")
 

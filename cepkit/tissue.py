@@ -46,6 +46,10 @@ class Tissue:
         tensor = np.ndim(diffusivity) > len(shape)
         if (np.linalg.eigvalsh(diffusivity) if tensor else np.asarray(diffusivity)).min() < -1e-12:
             raise ValueError(f"diffusivity={self.diffusivity!r} must not be negative [mm2/ms]")
+        scaled = diffusivity / np.outer(spacing, spacing) if tensor else np.zeros((1, 1))
+        lean = np.abs(scaled).sum((-2, -1)) - 2 * np.trace(scaled, axis1=-2, axis2=-1)
+        if not np.allclose(scaled, np.swapaxes(scaled, -1, -2)) or np.any(lean > 1e-9):
+            raise ValueError("diffusivity: tensors must be symmetric, and 3-D fibres oblique to the axes milder")
         self.__dict__.update(shape=shape, spacing=spacing, diffusivity=diffusivity)
 
     @property

@@ -51,19 +51,10 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
          progress=True, what="training", validate=None, on=None):  # fmt: skip
     """Train whatever is trained by gradients: :func:`offline_training` with all that surrounds it.
 
-    Parameters
-    ----------
-    epochs, updates : int
-        How often ``X`` is shuffled, a checkpoint left and an entry of the history made; updates in each.
-    schedule : {None, "cosine", "one-cycle"}
-        Of the learning rate: constant, a half cosine to zero, or PyTorch's one-cycle.
-    clip : float, optional
-        Bound on the norm of the gradient.
-    checkpoint : path-like, optional
-        Written after each epoch; a training that finds it goes on from there, with the same random numbers.
-    validate : callable, optional
-        ``validate(network)``, an error; the weights of the epoch with the least error are those that stay.
-    on : Devices or lightning_fabric.Fabric, optional
+    It takes ``epochs`` of so many ``updates``; after each epoch ``X`` is shuffled anew and ``checkpoint`` is written,
+    from which an interrupted training goes on with the same random numbers. ``schedule`` is that of the learning rate
+    (None, "cosine" or "one-cycle"), ``clip`` bounds the norm of the gradient. Where ``validate(network)`` gives an
+    error, the weights of the epoch with the least one stay. ``on`` are Devices, or Lightning's Fabric.
 
     Returned is the history: per epoch its number, mean loss, updates, seconds, and validation error where there is one.
     A loss that is not finite is a FloatingPointError.

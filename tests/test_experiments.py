@@ -10,6 +10,10 @@ from cepkit.cell import STATES
 
 CELL = cep.Tissue((1, 1))
 EVERY = cep.region.everywhere(CELL)
+MOVING = xr.DataArray(
+    np.tanh((np.arange(60.0)[:, None, None] - 9 - 4.0 * np.arange(6)[:, None] - 2.0 * np.arange(7)) / 3) * 60 - 25,
+    {"time": np.arange(60.0), "y": np.arange(6.0), "x": np.arange(7.0)}, ("time", "y", "x"),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +89,45 @@ def test_the_threshold_captures_and_a_weaker_one_does_not():
                            progress=False).Vm.max()) for share in (1.001, 0.99)
     ]  # fmt: skip
     assert peaks[0] > 0 > peaks[1]
-    with pytest.raises(ValueError, match="most=5 pA/pF does not capture"):
+    with pytest.raises(ValueError, match="not captured by most=5 pA/pF"):
         measure.capture_threshold(1.0, most=5)
+
+
+def test_a_cell_that_fires_by_itself_has_no_threshold():
+    state = {**cep.cell.INITIAL_STATE, "Vm": -50.0}
+    with pytest.raises(ValueError, match="fires by itself"):
+        measure.capture_threshold(initial=state)
+    passive = {"parameters": {"gNa": 0.3, "gCaL": 0.0}}  # no action potential however it is pushed to -40 mV
+    threshold = measure.capture_threshold(0.5, most=400.0, **passive)
+    pulse = cep.Protocol([cep.Stimulus(0.0, EVERY, 0.5, -threshold)])
+    assert float(cep.simulate(CELL, pulse, 60.0, progress=False, **passive).Vm.max()) >= 0
+
+
+def test_a_train_that_is_not_followed_has_no_restitution():
+    with pytest.raises(ValueError, match="s1=220.0 ms"):
+        measure.restitution(220.0, 4, [300.0, 400.0])
+    with pytest.raises(ValueError, match="beats=2.5 must be a whole number"):
+        measure.restitution(500.0, 2.5, [300.0])
+
+
+def test_one_frame_has_no_beat(three_beats):
+    for name, value in measure.beats(three_beats.isel(time=[5])).items():
+        assert np.isnan(value).all(), name
+
+
+def test_calcium_belongs_to_its_own_node():
+    sheet = cep.Tissue((3, 4), spacing=0.5)
+    run = cep.simulate(sheet, cep.pacing.periodic(500.0, 1, cep.region.corner(sheet, 0.5)), 450.0, progress=False)
+    turned = xr.Dataset({"Vm": run.Vm, "Cai": run.Cai.transpose("x", "time", "y")})
+    xr.testing.assert_allclose(measure.beats(run).systolic, measure.beats(turned).systolic)
+
+
+def test_velocity_is_one_of_space_alone():
+    maps = [measure.activation_time(Vm) for Vm in (MOVING, MOVING.assign_coords(time=MOVING.time + 30))]
+    many = xr.concat(maps, "run")
+    np.testing.assert_allclose(measure.local_velocity(many)[0], measure.local_velocity(maps[0]), rtol=1e-9)
+    with pytest.raises(ValueError, match="no positions along"):
+        measure.local_velocity(maps[0].drop_vars("x"))
 
 
 def test_short_stimuli_need_the_same_charge():

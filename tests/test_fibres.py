@@ -74,6 +74,23 @@ def test_three_dimensions():
     assert np.allclose(made, 2 * (D[2, 1] - 2 * D[1, 0] + 0.3 * D[0, 2] + D[0, 0]), atol=1e-10)
 
 
+def test_fibres_oblique_in_space_are_refused_where_the_stencil_is_not_stable():
+    f = np.ones(3) / np.sqrt(3)
+    for ratio in (2.0, 3.5, 4.5, 9.0):
+        D = np.broadcast_to(0.03 * (np.eye(3) + (ratio - 1) * np.outer(f, f)), (6, 6, 6, 3, 3))
+        if ratio > 4:
+            with pytest.raises(ValueError, match="3-D fibres oblique"):
+                cep.Tissue((6, 6, 6), 0.25, D)
+        else:
+            assert np.linalg.eigvals(diffusion_matrix(cep.Tissue((6, 6, 6), 0.25, D))).real.max() < 1e-10
+
+
+@pytest.mark.parametrize("wrong", [[[0.1, 0.0], [0.05, 0.1]], [[0.1, np.nan], [np.nan, 0.1]]])
+def test_tensors_are_symmetric_numbers(wrong):
+    with pytest.raises(ValueError, match="diffusivity"):
+        cep.Tissue(SHEET.shape, SHEET.spacing, np.full((15, 18, 2, 2), wrong))
+
+
 @pytest.mark.parametrize("wrong", [np.ones((15, 18, 2)), np.full((15, 18, 2, 2), [[0.1, 0.2], [0.2, 0.1]])])
 def test_tensors_that_cannot_be(wrong):
     with pytest.raises(ValueError, match="diffusivity"):

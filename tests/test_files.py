@@ -1,6 +1,7 @@
 """Files: what is stored opens elsewhere, goes on, comes back; recordings of one's own; machines that lack something."""
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -113,6 +114,27 @@ def test_two_runs_are_joined(whole):
         cep.join(first, whole)
 
 
+def test_joined_parts_hold_what_happens_in_them_alone(whole):
+    one, two = whole.sel(time=slice(0, 320)), whole.sel(time=slice(320, 600))
+    both = cep.join(one, two)
+    for start in (0, 290, 310, 500):
+        expected = measure.activation_map(whole.sel(time=both.time), start)
+        xr.testing.assert_equal(measure.activation_map(both, start), expected)
+    assert "final_state" not in both.coords and not {"duration", "protocol"} & set(both.attrs)
+    with pytest.raises(ValueError, match="no full state"):
+        cep.final_state(both)
+    single = two.assign_coords(x=two.x.astype(np.float32), y=two.y.astype(np.float32)).isel(x=slice(None, None, -1))
+    xr.testing.assert_equal(cep.join(one, single).Vm, both.Vm)
+    with pytest.raises(ValueError, match="does not begin"):
+        cep.join(one, two * np.nan)
+
+
+def test_a_refined_run_is_not_continued_from_its_coarse_nodes(tmp_path):
+    run(20.0, tmp_path / "a", refine=2)
+    with pytest.raises(ValueError, match="40 ms are asked for"):
+        run(40.0, tmp_path / "a", refine=2)
+
+
 def test_an_ensemble_is_one_dataset_of_whole_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     protocols = [PACE, cep.Protocol(PACE.stimuli[:1])]
@@ -123,6 +145,8 @@ def test_an_ensemble_is_one_dataset_of_whole_runs(tmp_path, monkeypatch):
         alone = cep.simulate(SHEET, protocol, 700.0, progress=False)
         xr.testing.assert_equal(measure.activation_map(again.isel(run=k), 200), measure.activation_map(alone, 200))
         assert np.array_equal(cep.final_state(again.isel(run=k)).Ki, cep.final_state(alone).Ki)
+    shutil.rmtree(tmp_path / "größe e" / "run-0000")
+    assert cep.open_ensemble(tmp_path / "größe e").run.values.tolist() == [1]
     with pytest.raises(ValueError, match="open_ensemble"):
         cep.open_trajectory("~/größe e")
     with pytest.raises(ValueError, match="holds no runs"):
@@ -157,7 +181,7 @@ def test_a_recording_of_ones_own(tmp_path, form, whole):
         mine = cep.recording(tmp_path / "mine.nc", names={"voltage": "Vm", "t": "time", "column": "x"}, spacing=0.4)
         mine = mine.isel(x=[3])
     else:
-        mine = cep.recording(Vm.isel(x=3, drop=True))
+        mine = cep.recording(Vm.isel(x=3, drop=True).rename("voltage"))
     assert mine.Vm.dims == ("time", "y", "x")
     want = measure.beats(whole.Vm.isel(y=[2], x=[3]))
     np.testing.assert_allclose(measure.beats(mine).APD, want.APD, rtol=1e-5)
@@ -169,6 +193,10 @@ def test_a_recording_of_ones_own(tmp_path, form, whole):
         ({"t": [0, 1], "Vm": [0, 1]}, {}, "no time; say which with names="),
         ({"time": [0, 1], "Vm": [0, np.nan]}, {}, "NaN or infinite numbers in Vm"),
         ({"time": [1, 0], "Vm": [0.0, 1]}, {}, "must increase"),
+        ({"time": [0, np.nan], "Vm": [0.0, 1]}, {}, "must increase"),
+        ({"time": [0, 1], "Voltage": [0.0, 1], "Calcium": [0.0, 1]}, {}, "Voltage, Calcium; say which is Vm"),
+        ({"Unnamed: 0": [0, 1], "time": [0, 1], "V": [0.0, 1]}, {}, "say which is Vm"),
+        ({"time": [0, 1], "Vm": ["mV", 1]}, {}, "Vm must be there, and numbers"),
     ],
 )
 def test_recordings_that_cannot_be(table, names, says):

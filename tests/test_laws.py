@@ -51,6 +51,7 @@ LAYOUTS = {
     "units": in_other_units,
     "float32": with_single_coordinates,
     "chunks": lambda f: f.chunk({"time": 37}),
+    "turned": lambda f: f.isel(y=slice(None, None, -1), x=slice(None, None, -1)),
     "netcdf": lambda f: f.assign_coords(time=(f.time.values * 1e6).astype("timedelta64[ns]")),
 }
 layout = pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS)
@@ -103,6 +104,38 @@ def test_scores_splits_and_stimuli(change):
         assert one.sizes == two.sizes
 
 
+def test_the_solver_finds_nodes_by_their_place():
+    """Regions, parameters and states that are turned round, with their coordinates, are the same ones."""
+
+    def turned(field):
+        return field.isel(y=slice(None, None, -1), x=slice(None, None, -1))
+
+    gKr = xr.DataArray(np.linspace(0.05, 0.3, 35).reshape(5, 7), SHEET.coords, ("y", "x"))
+    state, other = cep.final_state(RUN), cep.Protocol([cep.Stimulus(0.0, turned(CORNER))])
+    given = {"duration": 40.0, "dt": 0.05, "progress": False}
+    first = cep.Protocol([cep.Stimulus(0.0, CORNER)])
+    plain = cep.simulate(SHEET, first, parameters={"gKr": gKr}, initial=state, **given)
+    same = cep.simulate(SHEET, other, parameters={"gKr": turned(gKr)}, initial=turned(state), **given)
+    assert plain.attrs["hash"] == same.attrs["hash"] and np.array_equal(plain.Vm, same.Vm)
+    D = cep.tissue.fibres(SHEET, turned(gKr), 0.2, 0.1)
+    assert np.array_equal(D, cep.tissue.fibres(SHEET, gKr, 0.2, 0.1))
+
+
+def test_the_charge_of_a_tip_knows_up_from_down():
+    t, y, x = np.arange(0.0, 300.0, 5.0), np.arange(20) * 0.5, np.arange(30) * 0.5
+    angle = np.arctan2(y[:, None] - 4.3, x - 9.1) - 2 * np.pi * t[:, None, None] / 120
+    Vm = xr.DataArray(-60 + 40 * np.sin(angle), {"time": t, "y": y, "x": x}, ("time", "y", "x"))
+    one, two = (measure.tips(V, 6) for V in (Vm, Vm.isel(y=slice(None, None, -1))))
+    assert one.equals(two)
+
+
+@pytest.mark.parametrize("when", ["datetime64[ns]", "datetime64[us]"])
+def test_dates_count_from_the_first(when):
+    start = np.datetime64("2024-05-01T12:00:00.000", "us")
+    dated = TOY.assign_coords(time=(start + (TOY.time.values * 1000).astype("timedelta64[us]")).astype(when))
+    same(measure.beats(TOY), measure.beats(dated))
+
+
 @laws
 @given(st.permutations(["start", "lead_time", "y", "x"]), st.integers(1, 7), st.booleans())
 def test_forecasts_in_any_order_thinned_or_turned_round(order, every, turned):
@@ -130,7 +163,7 @@ def test_a_part_of_a_sheet_has_that_part_of_its_map(flip_x, flip_y, x, y, to_x, 
     part = RUN.isel(x=slice(x, to_x), y=slice(y, to_y))
     part = part.isel(x=slice(None, None, -1)) if flip_x else part
     part = part.isel(y=slice(None, None, -1)) if flip_y else part
-    same(measure.activation_map(RUN).sel(x=part.x, y=part.y), measure.activation_map(part))
+    same(measure.activation_map(RUN).sel(x=part.x, y=part.y), measure.activation_map(part).sel(x=part.x, y=part.y))
     node = measure.activation_map(RUN.isel(x=x, y=[y]))
     assert node.dims == ("y",) and float(node[0]) == float(measure.activation_map(RUN)[y, x])
 

@@ -45,11 +45,6 @@ class Metric(NamedTuple):
     function: Callable  # (case, number of the variable) -> value
 
 
-def _correlation_time(case, k):
-    forecast, truth = (x[..., k].astype(np.float64) for x in (case.forecast, case.truth))
-    return correlation_time(forecast, truth, case.interval)
-
-
 #: Every metric of the scorecard by name.  One of your own is one more row.
 METRICS = {
     "z_mse": Metric("variance of the training part", VARIABLES, lambda c, k: c.mse[k] / c.std[k] ** 2),
@@ -57,7 +52,8 @@ METRICS = {
     "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.errors[2][k], 1e-30))),
     "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.errors[1][:, k].mean()),
     "valid_time": Metric("ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.errors[0][:, k]) / c.std[k], c.interval)),
-    "correlation_time": Metric("ms", ("Vm",), _correlation_time),
+    "correlation_time": Metric("ms", ("Vm",), lambda c, k: correlation_time(c.forecast[..., k], c.truth[..., k],
+                                                                            c.interval)),
     **{name: Metric(unit, ("",), lambda c, k, name=name: c.physical[name]) for name, unit in events.UNITS.items()},
 }
 
@@ -111,7 +107,7 @@ def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
     """
     n = round(window / interval)
     for k in range(0, len(truth) - n + 1, n):
-        a, b = forecast[k : k + n].ravel(), truth[k : k + n].ravel()
+        a, b = (x[k : k + n].astype(np.float64).ravel() for x in (forecast, truth))
         if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
             return k * interval
     return len(truth) * interval

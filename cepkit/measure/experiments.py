@@ -18,8 +18,7 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     """S1-S2 restitution of the single cell: ``APD`` of a premature beat against the rest ``DI`` before it [ms].
 
     The premature stimulus comes at each of the ``intervals`` after ``beats`` of a train with cycle length ``s1`` [ms];
-    APD is NaN where it did not capture the cell.  ``cell`` are arguments of :func:`cepkit.simulate`, such as
-    ``parameters``.
+    APD is NaN where it did not capture the cell.  ``cell`` are arguments of :func:`cepkit.simulate`.
     """
     intervals = np.atleast_1d(number("intervals", np.asarray(intervals, float), "ms", positive=True))
     row = Tissue((len(intervals),), spacing=1.0, diffusivity=0.0)  # all at once, in cells that are not coupled
@@ -32,6 +31,8 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     # The cell whose premature stimulus comes last shows the train undisturbed.
     train = Vm[:, intervals.argmax()].sel(time=slice(last, last + intervals.max()))
     before = action_potential(train, fraction)
+    if np.isnan(before.APD):
+        raise ValueError(f"s1={s1!r} ms: the last beat of the train is not answered, or not over before every S2")
     APD = [premature(Vm[:, k], last + s2, before, fraction) for k, s2 in enumerate(intervals)]
     DI = intervals - (float(before.repolarisation) - last)
     text = {"units": "ms"}
@@ -40,10 +41,7 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
 
 
 def premature(Vm, since, before, fraction=0.9):
-    """APD [ms] of the first beat in Vm (time,) from ``since`` [ms] on; NaN if none has captured the cell.
-
-    Its level is that of the beat ``before``, of :func:`cepkit.measure.beats`.
-    """
+    """APD [ms] of the first beat in Vm (time,) from ``since`` [ms] on, at the level of the beat ``before``; or NaN."""
     level, time = float(before.peak - fraction * (before.peak - before.rest)), Vm["time"].values
     spans = action_potentials(Vm.values.astype(float, order="C"), 10, 64, fraction, level)
     up, began, ended = np.interp(spans[:, :3], np.arange(len(time)), time).T
@@ -54,9 +52,9 @@ def premature(Vm, since, before, fraction=0.9):
 def steady_state(cycle_length, tissue=None, region=None, tolerance=1e-3, most=2000, **options):
     """Pace until beats repeat: the full state when the next stimulus is due, to start from (``initial=``).
 
-    They do when within 10 beats no concentration changes by more than the share ``tolerance``, and Vm by that of
-    100 mV.  Without a tissue and a ``region`` the single cell is paced, by ``options`` of :func:`cepkit.simulate`.  The
-    attributes hold the number of ``beats`` and the last ``change``; a RuntimeError if ``most`` beats were not enough.
+    They do when 10 beats change no concentration by more than the share ``tolerance``, and Vm by that of 100 mV; the
+    attributes say how many ``beats`` it took and the last ``change``.  A RuntimeError if ``most`` were not enough.
+    Without a tissue and a ``region`` the single cell is paced, by ``options`` of :func:`cepkit.simulate`.
     """
     tissue, state, change = tissue or Tissue((1, 1)), options.pop("initial", None), np.inf
     train = periodic(cycle_length, 10, everywhere(tissue) if region is None else region)
@@ -75,20 +73,21 @@ def steady_state(cycle_length, tissue=None, region=None, tolerance=1e-3, most=20
 def capture_threshold(duration=DURATION, tissue=None, region=None, most=500.0, wait=50.0, **options):
     """The weakest stimulus that captures [pA/pF, its strength], to one part in a thousand, by bisection.
 
-    It captures if within ``wait`` ms after its end more than half of the nodes fire.  Without a tissue and a
-    ``region`` the single cell is stimulated; a ValueError if ``most`` does not capture.
+    It captures if more than half of the nodes fire within ``wait`` ms after its end.  Without a tissue and a
+    ``region`` the single cell is stimulated.
     """
     tissue, wait = tissue or Tissue((1, 1)), np.ceil(number("duration", duration, "ms", positive=True) + wait)
     region = everywhere(tissue) if region is None else region
-    options = {"save_every": wait, "progress": False, "save": ("Vm",)} | options
+    options = {"save_every": wait, "progress": False, "save": ("Vm",), "activation_level": 0.0} | options
 
     def captures(strength):
         run = simulate(tissue, Protocol([Stimulus(0.0, region, duration, -strength)]), wait, **options)
         return float(activation_map(run).notnull().mean()) > 0.5
 
     low, high = 0.0, float(most)
-    if not captures(high):
-        raise ValueError(f"most={most!r} pA/pF does not capture with duration={duration!r} ms; give more of either")
+    if captures(low) or not captures(high):
+        said = "fires by itself" if captures(low) else f"is not captured by most={most!r} pA/pF"
+        raise ValueError(f"with duration={duration!r} ms and these options the tissue {said}")
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if captures(middle) else (middle, high)
@@ -96,10 +95,9 @@ def capture_threshold(duration=DURATION, tissue=None, region=None, most=500.0, w
 
 
 def strength_duration(durations, **options):
-    """The :func:`capture_threshold` at each duration [ms], dims (duration,).
+    """The :func:`capture_threshold` at each duration [ms]; ``rheobase`` [pA/pF], ``chronaxie`` [ms] in its attributes.
 
-    The attributes hold ``rheobase`` [pA/pF] and ``chronaxie`` [ms] of Weiss's law by least squares: charge = rheobase
-    (duration + chronaxie).
+    They are those of Weiss's law, charge = rheobase (duration + chronaxie), by least squares.
     """
     durations = np.asarray(durations, float)
     strength = np.array([capture_threshold(float(d), **options) for d in durations])

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numba import njit
 
-from cepkit.fields import CYCLE_LENGTH, SPACE, THRESHOLD, in_form, matching, time_of
+from cepkit.fields import CYCLE_LENGTH, SPACE, THRESHOLD, in_form, matching, placed, time_of
 
 UP, RESET = THRESHOLD, -60.0  # an activation crosses UP [mV]; the next one counts after a stay below RESET
 
@@ -127,8 +127,8 @@ def activation_time(Vm, level=THRESHOLD):
 def activation_map(trajectory, start=None, end=np.inf):
     """First activation of each node in [start, end) of a trajectory: [ms] after ``start``, NaN where there is none.
 
-    As the solver noted it inside its time loop: finer than the frames.  ``start`` is the first frame by default; of a
-    part of a run, cut in time or space, only what happens within its frames and nodes counts.
+    As the solver noted it: finer than the frames.  ``start`` is the first frame by default; what happens outside of the
+    frames and nodes of a part of a run does not count.
     """
     trajectory = in_form(trajectory, "trajectory", time=True)
     if not {"activation_time", "activation_node"} <= set(trajectory.coords) or "tissue" not in trajectory.attrs:
@@ -172,7 +172,7 @@ def beats(trajectory, fraction=0.9):
     back = max(1, round(10 / np.median(np.diff(time)))) if len(time) > 1 else 1  # frames in 10 ms
     spans = _all_spans(columns, back, max(1, rises(columns)), fraction)
     spans = spans[:, : max(1, int((~np.isnan(spans[..., 0])).sum(1).max(initial=0)))]
-    up, began, ended = (np.interp(spans[..., k], number, time) for k in range(3))
+    up, began, ended = (np.where(np.isnan(f), f, np.interp(f, number, time)) for f in np.moveaxis(spans, -1, 0)[:3])
     APD, first = ended - began, np.full((len(up), 1), np.nan)
     found = {
         "activation": (up, "ms", "activation time"), "repolarisation": (ended, "ms", "repolarisation time"),
@@ -182,7 +182,8 @@ def beats(trajectory, fraction=0.9):
         "rest": (spans[..., 3], "mV", "resting potential"), "peak": (spans[..., 4], "mV", "peak potential"),
     }  # fmt: skip
     if "Cai" in whole:
-        out = _transients(_frames(whole["Cai"], "trajectory")[1].reshape(len(time), -1), time, spans[..., 0])
+        calcium = _frames(whole["Cai"].transpose(*whole["Vm"].dims), "trajectory")[1]
+        out = _transients(calcium.reshape(len(time), -1), time, spans[..., 0])
         units = {"diastolic": "mM", "systolic": "mM", "time_to_peak": "ms", "decay": "ms"}
         found |= {n: (out[k], unit, f"{n.replace('_', ' ')} of calcium") for k, (n, unit) in enumerate(units.items())}
     shape = (-1, *values.shape[1:])
@@ -215,9 +216,9 @@ def _transients(Cai, time, onsets):
 def action_potential(Vm, fraction=0.9):
     """The one action potential in Vm (time, ...) at each node: :func:`beats` without the dim ``beat``.
 
-    And ``max_upstroke`` [mV/ms], NaN if frames are more than 0.02 ms apart: they hide it.  Where the trace begins in an
-    action potential, that is cut off and its times are NaN; where there is none, ``rest`` is the first potential and
-    ``peak`` the highest.  A ValueError if any node has more than one.
+    And ``max_upstroke`` [mV/ms], NaN if frames over 0.02 ms apart hide it. What begins before the trace has no times;
+    where nothing fires, ``rest`` is the first potential, ``peak`` the highest. A ValueError if any node has more than
+    one.
     """
     found, (Vm, values, time) = beats(Vm, fraction), _frames(Vm, "Vm")
     if found.sizes["beat"] > 1:
@@ -276,7 +277,7 @@ def phase_singularities(angle):
     """
     if min(angle.sizes.get("y", 0), angle.sizes.get("x", 0)) < 2:
         raise ValueError(f"angle has the dims {dict(angle.sizes)}; a singularity needs two nodes or more along y and x")
-    angle = in_form(angle, "angle").transpose(..., "y", "x")
+    angle = placed(angle, "angle").transpose(..., "y", "x")
     p = angle.values
     corners = [p[..., :-1, :-1], p[..., :-1, 1:], p[..., 1:, 1:], p[..., 1:, :-1]]
     turn = 0.0
@@ -289,10 +290,7 @@ def phase_singularities(angle):
 
 
 def tips(Vm, delay=5, centre=-60.0):
-    """Tips of spiral waves over time, from the singularities of the :func:`phase`: dims (tip,).
-
-    ``time`` [ms], ``y``, ``x`` [mm] and ``charge`` (+1 turns counter-clockwise) of each, in the order of time.
-    """
+    """Tips of spiral waves, from the singularities of the :func:`phase`: ``time``, ``y``, ``x``, ``charge`` of each."""
     charge = phase_singularities(phase(Vm, delay, centre))
     found = charge.rename("charge").stack(tip=charge.dims)
     return found[found.values != 0].reset_index("tip").reset_coords()
@@ -301,11 +299,13 @@ def tips(Vm, delay=5, centre=-60.0):
 def local_velocity(when):
     """Speed of the front at each node [mm/ms] = [m/s], from an activation map [ms]: one over its gradient.
 
-    Differences are central.  Where waves meet or begin the gradient vanishes and the speed means nothing; it is NaN
-    beside nodes that never fire.
+    It means nothing where waves meet or begin, and is NaN beside nodes that never fire.
     """
-    when = in_form(when, "when")
-    squared = sum(when.differentiate(d) ** 2 for d in when.dims if when.sizes[d] > 1)
+    when = placed(when, "when")
+    axes = [d for d in SPACE if when.sizes.get(d, 1) > 1]
+    if not axes:
+        raise ValueError("when holds one node; a velocity needs two or more")
+    squared = sum(when.differentiate(d) ** 2 for d in axes)
     speed = (1 / np.sqrt(squared)).rename("velocity")
     return speed.where(np.isfinite(speed)).assign_attrs(units="m/s", long_name="local conduction velocity")
 
@@ -313,14 +313,12 @@ def local_velocity(when):
 def pseudo_ecg(Vm, electrode, diffusivity=1.0):
     """The potential that Vm (time, ...) makes at an ``electrode`` in a large bath around it, up to a constant factor.
 
-    The integral of ``-D grad Vm . grad(1/r)`` over the tissue, as by Gima and Rudy 2002,
-    doi:10.1161/01.RES.0000016960.61087.86.
-    ``electrode`` is a position (z, y, x) [mm]; a cable lies along x, a sheet at z = 0.  ``diffusivity`` is one number,
-    or one for each axis of Vm.
+    The integral of ``-D grad Vm . grad(1/r)``, as by Gima and Rudy 2002, doi:10.1161/01.RES.0000016960.61087.86.
+    ``electrode`` is a position (z, y, x) [mm], a sheet lies at z = 0; ``diffusivity`` is one number or one an axis.
     """
-    Vm = in_form(Vm, "Vm", time=True)
+    Vm = placed(Vm, "Vm")
     axes = [d for d in SPACE if Vm.sizes.get(d, 1) > 1]
-    if np.shape(electrode) != (3,) or np.shape(diffusivity) not in ((), (len(axes),)):
+    if np.shape(electrode) != (3,) or np.shape(diffusivity) not in ((), (len(axes),)) or not axes:
         raise ValueError(f"electrode={electrode!r} must be (z, y, x), diffusivity={diffusivity!r} one or {len(axes)}")
     away = {d: Vm.coords.get(d, xr.DataArray(0.0)) - place for d, place in zip(SPACE, electrode, strict=True)}
     distance = np.sqrt(sum(a**2 for a in away.values()))

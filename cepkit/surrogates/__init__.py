@@ -50,15 +50,9 @@ def make(name, profile="laptop", **changes):
 
 
 def load(name, run=None):
-    """A trained surrogate.
+    """A trained surrogate: by a name that comes with the book ("lstm", "paced-esn"), or from a folder of ``save``.
 
-    Parameters
-    ----------
-    name : str or path-like
-        A name that comes with the book ("lstm", "neural-ode", "paced", "paced-esn" and so on), or a folder that
-        ``save`` wrote.  A ``Path`` is always a folder.
-    run : str, optional
-        A profile: take what the last training of that profile on this machine left behind.
+    A ``Path`` is always a folder.  With ``run``, a profile, it is the last training of that profile on this machine.
 
     Examples
     --------

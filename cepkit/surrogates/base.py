@@ -198,10 +198,7 @@ class Surrogate:
     def _on_grid(self, stimulus):
         """A stimulus in form; a ValueError unless it stands on the nodes that the model was made for."""
         stimulus = in_form(stimulus, "stimulus", time=True)
-        for d, places in self.grid.items():
-            got = stimulus[d].values if d in stimulus.coords else places[: stimulus.sizes.get(d, 0)]
-            if len(got) != len(places) or not np.allclose(got, places, atol=1e-6):
-                raise ValueError(f"stimulus: its nodes along {d} are not those of the trajectory; make it with like=")
+        self._check_nodes(stimulus, "stimulus")
         return stimulus
 
     def rollout(self, history, steps, stimulus=None):
@@ -297,14 +294,17 @@ class Surrogate:
         """N, the number of nodes."""
         return int(np.prod([len(c) for c in self.grid.values()]))
 
-    def _check_grid(self, fields, argument):
-        got = {d: np.asarray(fields[d].values, float) for d in SPACE if d in fields.dims}
+    def _check_nodes(self, fields, argument):
+        got = {d: fields[d].values for d in SPACE if d in fields.dims}
         shape, expected = (tuple(len(c) for c in g.values()) for g in (got, self.grid))
         if got.keys() != self.grid.keys() or shape != expected:
             made = f"{self.name} was made for {tuple(self.grid)} {expected}; simulate on that grid or fit it anew"
             raise ValueError(f"{argument}: its grid {tuple(got)} has the shape {shape}; {made}")
-        if not all(np.allclose(got[d], self.grid[d], atol=1e-6) for d in got):
+        if not all(np.allclose(got[d], self.grid[d], atol=1e-6) for d in got if d in fields.coords):
             raise ValueError(f"{argument}: its nodes stand elsewhere than those that {self.name} was made for")
+
+    def _check_grid(self, fields, argument):
+        self._check_nodes(fields, argument)
         steps = np.diff(fields.time.values)
         if not np.allclose(steps, self.interval):
             wanted = f"its frames must be {self.interval} ms apart without a gap, as {self.name} learnt them"
