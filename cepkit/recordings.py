@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, matching
+from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, matching, number
 from cepkit.store import folder_of
 
 
@@ -16,7 +16,6 @@ def recording(source, names=None, units=None, spacing=1.0):
     ``source`` is a CSV file or a table, with a column ``time`` and one for each variable or, for Vm alone, for each
     node along x; a NetCDF file or a Zarr store; or labelled fields.  ``names`` maps its names to ours, ``units`` says
     what it does not say itself, ``spacing`` [mm] places nodes without a position.  Time counts from the first frame.
-    A ValueError for what is missing, not finite, of a unit that is not known, or out of order.
 
     Examples
     --------
@@ -26,7 +25,8 @@ def recording(source, names=None, units=None, spacing=1.0):
     [-85.0, 20.0, 10.0]
     """
     fields = _opened(source).rename(names or {})
-    if "time" not in fields.variables:
+    number("spacing", spacing, "mm", positive=True)
+    if "time" not in fields.variables or not fields["time"].size:
         raise ValueError(f"source has {', '.join(map(str, fields.variables))} and no time; say which with names=")
     if "time" not in fields.dims:  # a table: its rows are the frames
         fields = fields.swap_dims({fields["time"].dims[0]: "time"})
@@ -78,7 +78,7 @@ def join(first, second):
     """
     first, second = in_form(first, "first", time=True), in_form(second, "second", time=True)
     variables, dims = list(first.data_vars), first[next(iter(first.data_vars))].dims[1:]
-    if list(second.data_vars) != variables or any(first.sizes[d] != second.sizes.get(d) for d in dims):
+    if list(getattr(second, "data_vars", ())) != variables or any(first.sizes[d] != second.sizes.get(d) for d in dims):
         raise ValueError("second has other variables or another grid than first")
     for d in dims:
         at = matching(second[d], first[d], 1e-3, f"first: its nodes along {d} must be those of second, which")

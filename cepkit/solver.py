@@ -18,15 +18,16 @@ from cepkit.engine import PRECISIONS, Engine, State
 from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number
 from cepkit.pacing import Protocol
 from cepkit.progress import bar, processors
-from cepkit.store import TrajectoryStore, digest
+from cepkit.store import TrajectoryStore, digest, open_trajectory
 from cepkit.tissue import Tissue
 
 #: Of every simulated number: bump it whenever one changes.  The first literal is what the first edition's stores hold.
 VERSION = "d2eaf949eb766f65"
-#: The adaptive step: macro steps of at most 0.2 ms, cut into so many parts ...
-ADAPTIVE_MACRO, ADAPTIVE_PARTS = 0.2, (2, 10, 20)
-#: ... once abs(dV/dt) anywhere exceeds so many mV/ms (or calcium release is on its way there).
-ADAPTIVE_LIMITS = (1.0, 10.0)
+#: Tolerance [ms] -> macro step [ms], the parts it is cut into, and the abs(dV/dt) [mV/ms] that asks for the next.
+ADAPTIVE = {
+    0.02: (0.2, (2, 10, 20), (1.0, 10.0)), 0.06: (0.2, (1, 2, 4, 10), (0.5, 3.0, 20.0)),
+    0.12: (1 / 3, (1, 3, 7), (1.0, 10.0)), 0.3: (1 / 3, (1, 4), (3.0,)),
+}  # fmt: skip
 REACTION = 3.75  # a cell's upstroke bears steps of this over gNa [ms nS/pF]: 0.25 ms where that is normal
 _CALL, _CALL_BYTES = 50.0, 6.4e7  # ms a compiled call, less where they would outgrow the state itself
 
@@ -45,7 +46,7 @@ def _engine(device, levels):
 def simulate(
     tissue, protocol, duration, dt="adaptive", save_every=1.0, refine=1, cell_type="epi", parameters=None,
     initial=None, dtype="float64", save=VARIABLES, store=None, progress=True, threads=None,
-    activation_level=THRESHOLD, device="cpu", attrs=None,
+    activation_level=THRESHOLD, device="cpu", attrs=None, tolerance=0.02,
 ):  # fmt: skip
     """Simulate a tissue under a pacing protocol.
 
@@ -54,8 +55,8 @@ def simulate(
     duration, save_every : float
         Of the run, and the time between frames, of which the former is a multiple [ms].
     dt : float or "adaptive"
-        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` takes steps of 0.01 to 0.1 ms by the
-        fastest upstroke or calcium release anywhere in the tissue, and less where stability asks for it.
+        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` goes by the fastest upstroke or calcium
+        release anywhere, such that activation times are off by about ``tolerance`` [ms], 0.02 or more.
     refine : int
         Simulate on a grid so many times as fine, and keep frames, activations and final state at the tissue's nodes.
     cell_type, parameters : {"epi", "endo", "m"}, mapping
@@ -98,7 +99,7 @@ def simulate(
         if np.ndim(value) and np.shape(value) != fine.shape:
             said = f"give one value or an array of the tissue's shape {fine.shape}"
             raise ValueError(f"parameters: {name} has shape {np.shape(value)}; {said}")
-    levels = _time_step(fine.max_dt, np.max(conductances.gNa) / REACTION, duration, dt, save_every)
+    levels = _time_step(fine.max_dt, np.max(conductances.gNa) / REACTION, duration, dt, save_every, tolerance)
     initial = _initial(initial, tissue, fine)
     attrs = dict(attrs or {}) | _provenance(
         tissue=tissue.describe(), refine=int(refine), protocol=protocol.describe(), duration=float(duration),
@@ -110,7 +111,7 @@ def simulate(
     count = round(duration / save_every)
     target = TrajectoryStore(store, tissue, save, count, save_every, attrs)
     if target.complete:
-        return target.open()
+        return open_trajectory(target.path)
     with target:
         state = State(fine, initial, conductances, dtype)
         del initial
@@ -170,7 +171,7 @@ def _multiple(whole, part):
     return round(ratio) if abs(ratio - round(ratio)) < 1e-6 * max(1.0, ratio) else None
 
 
-def _time_step(bound, upstroke, duration, dt, save_every):
+def _time_step(bound, upstroke, duration, dt, save_every, tolerance):
     """Macro step [ms], the numbers of parts it may be cut into, and the limits between them."""
     number("duration", duration, "ms", positive=True)
     number("save_every", save_every, "ms", positive=True)
@@ -180,10 +181,13 @@ def _time_step(bound, upstroke, duration, dt, save_every):
     if isinstance(dt, str):
         if dt != "adaptive":
             raise ValueError(f'dt={dt!r} must be a number [ms] or "adaptive"')
-        macro = save_every / np.ceil(save_every / ADAPTIVE_MACRO - 1e-9)
+        if number("tolerance", tolerance, "ms") < min(ADAPTIVE):
+            raise ValueError(f"tolerance={tolerance!r} must be {min(ADAPTIVE)} ms or more; for less give a fixed dt")
+        macro, cut, limits = ADAPTIVE[max(t for t in ADAPTIVE if t <= tolerance)]
+        macro = save_every / np.ceil(save_every / macro - 1e-9)
         least, finest = (int(np.ceil(macro / step - 1e-9)) for step in (min(bound, 1.0), largest))
-        parts = sorted({max(n, least) for n in ADAPTIVE_PARTS[:-1]} | {max(ADAPTIVE_PARTS[-1], finest)})
-        return float(macro), parts, list(ADAPTIVE_LIMITS[len(ADAPTIVE_PARTS) - len(parts) :])
+        parts = sorted({max(n, least) for n in cut[:-1]} | {max(cut[-1], finest)})
+        return float(macro), parts, list(limits[len(cut) - len(parts) :])
     if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
         bound = f"the largest step that works is {largest:.4g} ms"
         raise ValueError(f"dt={dt!r} is over the stability bound of this tissue and its cells; {bound}")

@@ -101,7 +101,7 @@ class TrajectoryStore:
         self.earlier = None  # a shorter run to go on from
         if self.complete and (there := read_attrs(self.path)).get("hash") != attrs["hash"]:
             self._continues(there, there.get("duration", 0.0), whole=True)
-            self.complete, self.earlier = False, self.open()
+            self.complete, self.earlier = False, open_trajectory(self.path)
 
     def _continues(self, there, reached, whole=False):
         """An AnotherRun unless what is there, up to ``reached`` [ms], is the beginning of what is asked for."""
@@ -256,9 +256,6 @@ class TrajectoryStore:
             os.replace(self.path, self.partial / "shorter")
         os.replace(self.partial / "store", self.path)
         shutil.rmtree(self.partial, ignore_errors=True)
-        return self.open()
-
-    def open(self):
         return open_trajectory(self.path)
 
 

@@ -200,8 +200,11 @@ def fibres(tissue, angle, along, across):
     """
     if len(tissue.shape) != 2:
         raise ValueError(f"tissue has {len(tissue.shape)} axes; fibres are for sheets with y and x")
-    fields = (np.asarray(in_order(v), float) for v in (angle, along, across))
-    angle, along, across = (np.broadcast_to(v, tissue.shape) for v in fields)
+    given = {"angle": angle, "along": along, "across": across}
+    fields = {name: np.asarray(number(name, in_order(v)), float) for name, v in given.items()}
+    if wrong := [name for name, v in fields.items() if v.shape not in ((), tissue.shape)]:
+        raise ValueError(f"{', '.join(wrong)}: give one number, or a field of the tissue's shape {tissue.shape}")
+    angle, along, across = (np.broadcast_to(v, tissue.shape) for v in fields.values())
     direction = np.stack([np.sin(angle), np.cos(angle)], axis=-1)
     outer = direction[..., None] * direction[..., None, :]
     return across[..., None, None] * np.eye(2) + (along - across)[..., None, None] * outer

@@ -112,6 +112,29 @@ def test_adaptive_steps_keep_the_slow_variables_over_many_beats():
         assert error[1] < 1.2 * error[0], (name, error)
 
 
+PLAIN = cep.Tissue((24, 24), spacing=10 / 23)
+
+
+@pytest.mark.parametrize("s2", [None, 310.0])
+def test_a_tolerance_is_kept_and_a_looser_one_takes_fewer_steps(s2):
+    """Against dt 0.0025: activation, APD90 and peak calcium; a premature beat from another side doubles the error."""
+    corner, side = cep.region.corner(PLAIN), cep.region.box(PLAIN, x=(0, 1))
+    protocol = cep.pacing.periodic(500.0, 1, corner) if s2 is None else cep.pacing.s1s2(400.0, 2, s2, corner, side)
+    given = {"tissue": PLAIN, "protocol": protocol, "duration": 450.0 if s2 is None else 1050.0, "progress": False}
+    exact = cep.simulate(dt=0.0025, **given)
+    right = measure.beats(exact)
+    for tolerance in (0.02, 0.06, 0.12, 0.3):
+        run = cep.simulate(tolerance=tolerance, **given)
+        found = measure.beats(run)
+        times = (np.sort(r.activation_time.values) for r in (run, exact))
+        off = np.abs(np.subtract(*times)).max()
+        assert off < tolerance * (1 if s2 is None else 2)
+        assert float(abs(found.APD - right.APD).max()) < max(0.2, 5 * tolerance)
+        assert float(abs(found.systolic / right.systolic - 1).max()) < max(0.005, 0.1 * tolerance)
+    with pytest.raises(ValueError, match="tolerance=0.001 must be 0.02 ms or more"):
+        cep.simulate(tolerance=0.001, **given)
+
+
 @pytest.mark.parametrize("dtype", ["mixed", "float32"])
 def test_precisions_agree_over_a_beat(dtype):
     a, b = run(300.0), run(300.0, dtype=dtype)

@@ -4,6 +4,6 @@ from cepkit.measure.experiments import (
     capture_threshold, diffusivity_for, premature, restitution, steady_state, strength_duration,
 )  # fmt: skip
 from cepkit.measure.traces import (
-    RESET, UP, action_potential, activation_map, activation_time, beat, beats, conduction_velocity, find, level_of,
+    RESET, UP, action_potential, activation_map, activation_time, beat, beats, conduction_velocity, find,
     local_velocity, phase, phase_singularities, pseudo_ecg, rises, tips,
 )  # fmt: skip

@@ -99,9 +99,9 @@ def strength_duration(durations, **options):
 
     They are those of Weiss's law, charge = rheobase (duration + chronaxie), by least squares.
     """
-    durations = np.asarray(durations, float)
+    durations = np.atleast_1d(number("durations", durations, "ms", positive=True)).astype(float)
     strength = np.array([capture_threshold(float(d), **options) for d in durations])
-    slope, charge = np.polyfit(durations, strength * durations, 1) if len(durations) > 1 else (np.nan, np.nan)
+    slope, charge = np.polyfit(durations, strength * durations, 1) if len(set(durations)) > 1 else (np.nan, np.nan)
     attrs = {"units": "pA/pF", "long_name": "capture threshold", "rheobase": slope, "chronaxie": charge / slope}
     return xr.DataArray(strength, {"duration": ("duration", durations, {"units": "ms"})}, name="strength", attrs=attrs)
 
@@ -111,7 +111,8 @@ def diffusivity_for(velocity, spacing=0.1, tolerance=1e-3, **options):
 
     Speed grows about with the root of D, which each step assumes.  A ValueError if no wave crosses the cable.
     """
-    D, n = 0.3 * number("velocity", velocity, "m/s", positive=True) ** 2, round(20.0 / spacing) + 1
+    n = round(20.0 / number("spacing", spacing, "mm", positive=True)) + 1
+    D = 0.3 * number("velocity", velocity, "m/s", positive=True) ** 2
     options = {"save_every": (wait := float(np.ceil(60.0 / velocity + 10))), "progress": False} | options
     for _ in range(20):
         cable = Tissue((n,), spacing, D)

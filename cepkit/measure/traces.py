@@ -10,14 +10,9 @@ import xarray as xr
 from numba import njit
 
 from cepkit.fields import CYCLE_LENGTH, SPACE, THRESHOLD, in_form, matching, placed, time_of
+from cepkit.fields import number as finite
 
 UP, RESET = THRESHOLD, -60.0  # an activation crosses UP [mV]; the next one counts after a stay below RESET
-
-
-@njit(cache=True, nogil=True)
-def level_of(peak, rest, fraction):
-    """Potential at ``fraction`` of the repolarisation: 0.9 is that of APD90."""
-    return peak - fraction * (peak - rest)
 
 
 @njit(cache=True, nogil=True)
@@ -56,7 +51,7 @@ def action_potentials(V, back, room, fraction, given=np.nan):
                 end += 1
             top = k + V[k:end].argmax()
             out[count, 3], out[count, 4] = V[max(0, k - back) : k + 1].min(), V[top]
-            level = level_of(V[top], out[count, 3], fraction) if np.isnan(given) else given
+            level = V[top] - fraction * (V[top] - out[count, 3]) if np.isnan(given) else given
             out[count, 0] = k + (UP - V[k]) / (V[k + 1] - V[k])
             out[count, 1], out[count, 2] = span(V, k, top, end, level)
             ready, count = False, count + 1
@@ -100,6 +95,8 @@ def rises(values):
 
 def _frames(field, argument):
     """A field in form, its values with time first (contiguous, double precision), and its times [ms]."""
+    if isinstance(field, xr.Dataset):
+        raise ValueError(f"{argument} is a Dataset; hand over one variable of it, such as run.Vm")
     field = in_form(field, argument, time=True)
     field = field.transpose(time_of(field), ...)
     return field, np.ascontiguousarray(field.values, float), field[field.dims[0]].values
@@ -131,9 +128,9 @@ def activation_map(trajectory, start=None, end=np.inf):
     frames and nodes of a part of a run does not count.
     """
     trajectory = in_form(trajectory, "trajectory", time=True)
-    if not {"activation_time", "activation_node"} <= set(trajectory.coords) or "tissue" not in trajectory.attrs:
+    if trajectory.get("activation_time", trajectory.time[0]).ndim != 1 or "tissue" not in trajectory.attrs:
         way = "hand over what simulate() returned, or use activation_time(Vm), which reads frames"
-        raise ValueError(f"trajectory lacks the activations of a run, or its attributes; {way}")
+        raise ValueError(f"trajectory lacks the activations of one run, or its attributes; {way}")
     first, last = trajectory.time.values[[0, -1]].tolist()
     if first < 0 or last > trajectory.attrs.get("final_time", np.inf):
         raise ValueError(f"trajectory: {first:g} to {last:g} ms are no times of its run; do not shift its time alone")
@@ -236,7 +233,7 @@ def action_potential(Vm, fraction=0.9):
 def beat(trajectory, number, cycle_length=CYCLE_LENGTH):
     """Frames of one beat of a paced trajectory, from its stimulus to the next; ``number`` counts from 1."""
     start, trajectory = (number - 1) * cycle_length, in_form(trajectory, "trajectory", time=True)
-    there = max(1, round(float(trajectory.time[-1]) / cycle_length))
+    there = max(1, round(float(trajectory.time[-1]) / finite("cycle_length", cycle_length, "ms", positive=True)))
     if not 1 <= number <= there:
         raise ValueError(f"number={number!r} must be 1 to {there}, the beats of {cycle_length:g} ms that there are")
     return trajectory.sel(time=slice(start - 1e-6, start + cycle_length + 1e-6))
@@ -248,8 +245,10 @@ def conduction_velocity(Vm, start, end, level=THRESHOLD):
     ``start`` and ``end`` are positions [mm] by axis, such as ``{"y": 5, "x": 2}``; the nearest nodes are taken.
     """
     when = activation_time(Vm, level)
-    if start.keys() != end.keys() or not start.keys() <= set(when.coords):
-        raise ValueError(f"start={start!r}, end={end!r}: give positions [mm] along the same axes of {when.dims}")
+    places = [(when[d], place[d]) for place in (start, end) for d in place if d in when.dims]
+    inside = all(axis.min() - 1 <= x <= axis.max() + 1 for axis, x in places)
+    if not set(start) == set(end) == set(when.dims) or not inside:
+        raise ValueError(f"start={start!r}, end={end!r}: give positions [mm] on the tissue, along {when.dims}")
     a, b = when.sel(start, method="nearest"), when.sel(end, method="nearest")
     distance = np.sqrt(sum(float(b[d] - a[d]) ** 2 for d in start))
     return distance / float(b - a)
@@ -263,7 +262,7 @@ def phase(Vm, delay=5, centre=-60.0):
     """
     Vm = in_form(Vm, "Vm", time=True)
     axis = time_of(Vm)
-    if not 0 < delay < Vm.sizes[axis]:
+    if not 0 < finite("delay", delay) < Vm.sizes[axis] or delay != int(delay):
         raise ValueError(f"delay={delay!r} must be 1 or more frames, and fewer than the {Vm.sizes[axis]} of Vm")
     now, earlier = Vm.isel({axis: slice(delay, None)}), Vm.isel({axis: slice(None, -delay)}).values
     angle = now.copy(data=np.arctan2(now.values - centre, earlier - centre)).rename("phase")

@@ -270,8 +270,7 @@ class Surrogate:
         if card["name"] != cls.name:
             raise ValueError(f"path={str(path)!r} holds a {card['name']}, not a {cls.name}; use cepkit.load(path)")
         tensors = cards.read_weights(path, card)
-        # The first edition kept a seed where nothing is drawn.
-        model = cls({k: v for k, v in card["configuration"].items() if k != "seed" or hasattr(cls.Settings, k)})
+        model = cls(card["configuration"])
         own = ("name", "class", "version", "configuration", "sha256", "grid", "units")
         model.card = {k: v for k, v in card.items() if k not in own}
         model.interval, model.cycle_length = card["interval"], card["cycle_length"]
