@@ -186,7 +186,7 @@ def _time_step(bound, upstroke, duration, dt, save_every, tolerance):
         macro, cut, limits = ADAPTIVE[max(t for t in ADAPTIVE if t <= tolerance)]
         macro = save_every / np.ceil(save_every / macro - 1e-9)
         least, finest = (int(np.ceil(macro / step - 1e-9)) for step in (min(bound, 1.0), largest))
-        parts = sorted({max(n, least) for n in cut[:-1]} | {max(cut[-1], finest)})
+        parts = sorted({max(n, least) for n in cut[:-1] if least < cut[-1]} | {max(cut[-1], finest)})
         return float(macro), parts, list(limits[len(cut) - len(parts) :])
     if number("dt", dt, "ms", positive=True) > largest * (1 + 1e-9):
         bound = f"the largest step that works is {largest:.4g} ms"
