@@ -38,7 +38,7 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
 
 
 def open_ensemble(store):
-    """An ensemble as one dataset, dims (run, time, *axes), read lazily; a ValueError if there is none.
+    """An ensemble as one dataset, dims ``(run, time, *axes)``, read lazily; a ValueError if there is none.
 
     ``ensemble.isel(run=k)`` is a trajectory: its activations are filled up with NaN, and its final state is there.
     """

@@ -30,7 +30,7 @@ class Tissue:
     shape: tuple  # nodes along (x,), (y, x) or (z, y, x); (1, 1) is a single cell
     spacing: float = 0.25  # distance between nodes, one number or one per axis [mm]
     #: D = conductivity / (chi Cm) [mm2/ms]: one number, one per axis, an isotropic value for every node, an array of
-    #: ``shape``, or a tensor for every node, (*shape, axes, axes), see :func:`fibres`; 0 conducts nothing, as a scar.
+    #: ``shape``, or a tensor for every node, ``(*shape, axes, axes)``, see :func:`fibres`; a scar has 0.
     diffusivity: float = 0.125
 
     def __post_init__(self):
@@ -194,7 +194,7 @@ class Tissue:
 
 
 def fibres(tissue, angle, along, across):
-    """Diffusivity tensors [mm2/ms] of a 2-D tissue, (*shape, 2, 2): ``along`` the fibres and ``across`` them.
+    """Diffusivity tensors [mm2/ms] of a 2-D tissue, ``(*shape, 2, 2)``: ``along`` the fibres and ``across`` them.
 
     ``angle`` [rad] is that from the x axis towards y; all three may be fields on the grid.
     """

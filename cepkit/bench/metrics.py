@@ -32,7 +32,7 @@ class Case:
 
     @cached_property
     def physical(self):
-        """What :func:`cepkit.events.compare` finds."""
+        """What :func:`cepkit.bench.events.compare` finds."""
         pairs = [tuple(x[..., k].astype(np.float64) for k in (0, 1)) for x in (self.truth, self.forecast)]
         return events.compare(*pairs, self.interval)
 

@@ -151,7 +151,7 @@ def activation_map(trajectory, start=None, end=np.inf):
 
 
 def beats(trajectory, fraction=0.9):
-    """What every beat of every node is like, in a trajectory or a forecast: dims (beat, *grid).
+    """What every beat of every node is like, in a trajectory or a forecast: dims ``(beat, *grid)``.
 
     Of Vm [mV], a DataArray or in a Dataset: ``activation`` (of -40 mV), ``repolarisation``, ``APD`` between two
     crossings of the level at ``fraction`` of the repolarisation (0.9: APD90), ``DI`` before it, ``alternans``, the
