@@ -91,7 +91,7 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
 def explore_restitution(curves=None, beats=5):
     """Pace a cell with S1 and ask it with a premature S2; each answer leaves a point on the restitution plane.
 
-    ``curves`` to draw behind the points, by name, are what :func:`cepkit.measure.experiments.restitution` gives. All
+    ``curves`` to draw behind the points, by name, are what :func:`~cepkit.measure.experiments.restitution` gives. All
     trains of ``beats`` S1 are simulated once, at the start; a move simulates what follows the last S1.
     """
     curves = curves or {}
