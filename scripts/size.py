@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("bench", "page", "check")  # beyond what the mission names
 #: What the design grants: lines of all of cepkit, of what the mission names, of a file, of the code of a function.
 BUDGET = {"all": 9000, "core": 5300, "file": 400, "function": 60}
-#: The first surrogate of stimuli, which the flow map replaces: until it goes, its lines stand beside the budget of all.
+#: The first surrogate of stimuli, which a flow map shall replace: by its lines the package may be over, and the script
+#: says so.
 LEAVING = ("bench.methods.paced", "bench.methods.paced_examples", "bench.methods.event_sheet")
 LARGE = {"cell.py": 500, "kernel.py": 500}
 
@@ -98,8 +99,9 @@ def measure(root=ROOT):
         longest += [(size, f"{name}.{function}") for function, size in functions(tree, source)]
     core = sum(n for name, n in rows.items() if name.split(".")[1:2] not in [[room] for room in ROOMS])
     leaving = sum(n for name, n in rows.items() if name.removeprefix("cepkit.") in LEAVING)
-    totals = {"all": sum(rows.values()) - leaving, "core": core, "leaving": leaving}
-    faults += [f"{what}: {n} lines, over {BUDGET[what]}" for what, n in totals.items() if n > BUDGET.get(what, n)]
+    totals = {"all": sum(rows.values()), "core": core}
+    budget = BUDGET | {"all": BUDGET["all"] + leaving}
+    faults += [f"{what}: {n} lines, over {budget[what]}" for what, n in totals.items() if n > budget[what]]
     faults += [f"{name} has {size} lines of code, over {BUDGET['function']}" for size, name in longest
                if size > BUDGET["function"]]  # fmt: skip
     found = circle(graph)
@@ -111,9 +113,10 @@ if __name__ == "__main__":
     rows, totals, longest, graph, faults = measure(Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT)
     for name, lines in rows.items():
         print(f"{lines:5d}  {name:36s} {' '.join(sorted(other.removeprefix('cepkit.') for other in graph[name]))}")
-    print(f"\n{totals['all']} lines of {BUDGET['all']}, and {totals['leaving']} of what will leave; "
-          f"what the mission names: {totals['core']} of {BUDGET['core']}")
+    over = max(totals["all"] - BUDGET["all"], 0)
+    print(f"\n{totals['all']} lines of {BUDGET['all']}, {over} over it; what the mission names: "
+          f"{totals['core']} of {BUDGET['core']}")
     print("longest functions: " + ", ".join(f"{name} {size}" for size, name in longest[:5]))
-    fine = "no import circle, no private name across rooms, nothing over its budget"
+    fine = "no import circle, no private name across rooms, nothing else over its budget"
     print("\n".join(["", *faults]) if faults else fine)
     sys.exit(bool(faults))
