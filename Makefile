@@ -68,6 +68,7 @@ bench: env       ## time the solver beside finitewave, which gets an environment
 	@mkdir -p _build
 	@$(PY) -m pytest tests/benchmarks --benchmark-json _build/bench.json --benchmark-disable-gc
 	@$(PY) scripts/report.py _build/bench.json
+	@$(PY) scripts/make_frontier.py
 
 lab: env         ## JupyterLab on the book
 	@$(PY) -m jupyter lab book

@@ -168,8 +168,9 @@ Nernst = namedtuple("Nernst", "Na K Ks Ca")
 Open = namedtuple("Open", "Na CaL to Kr Ks K1")
 #: Ionic currents [pA/pF], outward positive.
 Currents = namedtuple("Currents", "Na bNa CaL to Kr Ks K1 pK bCa pCa NaCa NaK")
-#: Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms].
-Fluxes = namedtuple("Fluxes", "Cai CaSR CaSS Rbar Nai Ki")
+#: Time derivatives of the concentrations [mM/ms] and of the release gate [1/ms], and how fast the subspace empties
+#: [1/ms], the stiff part of CaSS.
+Fluxes = namedtuple("Fluxes", "Cai CaSR CaSS Rbar Nai Ki emptying")
 
 
 def voltage_factors(V, c=NORMAL):
@@ -177,9 +178,9 @@ def voltage_factors(V, c=NORMAL):
     u = V * c.F / (c.R * c.T)
     # The driving force of I_CaL, x / (e^x - 1), is 0/0 at 15 mV: take its series there.
     x = 2 * (V - 15) * c.F / (c.R * c.T)
-    tiny = np.abs(x) < 1e-5
-    safe = np.where(tiny, 1.0, x)
-    ghk = np.where(tiny, 1 - x / 2, safe / np.expm1(safe))
+    tiny = 1.0 * (np.abs(x) < 1e-5)  # 1 or 0: compiled without allocation, where there is no np.where
+    safe = x + tiny
+    ghk = tiny * (1 - x / 2) + (1 - tiny) * (safe / np.expm1(safe))
     back = np.exp((c.gamma - 1) * u)
     exchange = 1 / ((c.KmNai**3 + c.Nao**3) * (c.KmCa + c.Cao) * (1 + c.ksat * back))
     return Voltage(
@@ -233,7 +234,8 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
     """Rates of change of the concentrations; the stimulus [pA/pF] is carried by potassium."""
     k_CaSR = c.max_sr - (c.max_sr - c.min_sr) * CaSR * CaSR / (CaSR * CaSR + c.EC * c.EC)
     bound = c.k1 * CaSS * CaSS
-    release = c.Vrel * bound * Rbar / (c.k3 * k_CaSR + bound) * (CaSR - CaSS)
+    opened = c.Vrel * bound * Rbar / (c.k3 * k_CaSR + bound)
+    release = opened * (CaSR - CaSS)
     leak = c.Vleak * (CaSR - Cai)
     uptake = c.Vmaxup * Cai * Cai / (Cai * Cai + c.Kup * c.Kup)
     transfer = c.Vxfer * (CaSS - Cai)
@@ -250,6 +252,7 @@ def fluxes(i, stimulus, Cai, CaSR, CaSS, Rbar, c):
         c.k4 * (1.0 - Rbar) - c.k2 * k_CaSR * CaSS * Rbar,
         -(i.Na + i.bNa + 3.0 * i.NaK + 3.0 * i.NaCa) * to_mM,
         -(i.K1 + i.to + i.Kr + i.Ks - 2.0 * i.NaK + i.pK + stimulus) * to_mM,
+        free_ss * (opened * (c.Vsr / c.Vss) + c.Vxfer * (c.Vc / c.Vss)),
     )
 
 

@@ -3,7 +3,8 @@
 A block of cells in :mod:`cepkit.kernel` is as wide as a warp, whose lanes so read neighbouring numbers.  A sheet of at
 most ``SMALL`` cells runs in one persistent thread block, which meets at its own barrier after each step and whose
 threads take several cells each: one step wants some 250 registers, and a block has 65 536.  A larger sheet takes a
-kernel launch a step.  The step is fixed: choosing it would bring the sheet's largest dV/dt back to the host each time.
+kernel launch a step, and so does the step that is one for all: the sheet's largest dV/dt comes back to the host once a
+macro step.  Blocks with steps of their own are the CPU's.
 
 This module needs numba's CUDA target; ``NUMBA_ENABLE_CUDASIM=1`` runs it without a GPU, slowly.
 """
@@ -16,7 +17,8 @@ from numba import cuda
 from cepkit import cell
 from cepkit.engine import Engine
 from cepkit.fields import VARIABLES
-from cepkit.kernel import BLOCK, DRIVE_LOW, DRIVE_STEP, N_GATES, ROWS, V_LOW, V_STEP, WIDTH
+from cepkit.kernel import RELEASE
+from cepkit.simd import BLOCK, DRIVE_LOW, DRIVE_STEP, N_GATES, ROWS, V_LOW, V_STEP, WIDTH
 
 SMALL = 1024  # cells
 THREADS = 192  # of the one block
@@ -54,10 +56,10 @@ def _conductances(p, lane):
 def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     """One step of one cell; in scalar form what the three phases of the CPU kernel do to a block."""
     b, lane = i // BLOCK, i % BLOCK
-    y, pad, c, table, rectify = unknowns.conc[b], grid.pad, cells.constants, tables.voltage, tables.rectifier
+    y, c, table, rectify = unknowns.conc[b], cells.constants, tables.voltage, tables.rectifier
     Cai, CaSR, CaSS, Rbar = y[lane], y[BLOCK + lane], y[2 * BLOCK + lane], y[3 * BLOCK + lane]
     fCaSS, Nai, Ki = y[4 * BLOCK + lane], y[5 * BLOCK + lane], y[6 * BLOCK + lane]
-    v, E = V[pad + i], _reversal(Nai, Ki, Cai, c, _log)
+    v, E = V[i], _reversal(Nai, Ki, Cai, c, _log)
     x = _clip((v - V_LOW) / V_STEP, ROWS - 1.001)
     row = int(x)
     w = x - row
@@ -87,9 +89,8 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
         if overlap > 0.0:
             stimulus += amplitude * overlap / dt * stimuli.masks[int(stimuli.pulses[k, 3]), i]
     spread = 0.0
-    for axis in range(grid.strides.shape[0]):
-        s = grid.strides[axis]
-        spread += grid.ahead[axis, i] * (V[pad + i + s] - v) + grid.behind[axis, i] * (V[pad + i - s] - v)
+    for k in range(grid.shift.shape[0]):
+        spread += grid.pull[k, i] * (V[grid.shift[k, i]] - v)
     now = _currents(v, opened, factors, E, Cai, CaSS, Nai, g, c, cells.root_Ko)
     flux = _fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, c)
     y[lane] = Cai + dt * flux.Cai
@@ -100,25 +101,25 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     y[5 * BLOCK + lane] = Nai + dt * flux.Nai
     y[6 * BLOCK + lane] = Ki + dt * flux.Ki
     after = v + dt * (spread - _membrane_current(now) - stimulus)
-    new[pad + i] = after
+    new[i] = after
     if v < notes.threshold and after >= notes.threshold:
         at = cuda.atomic.add(notes.count, 0, 1)
         if at < notes.nodes.shape[1]:
-            notes.nodes[0, at] = i
+            notes.nodes[0, at] = grid.node[i]
             notes.times[0, at] = t + dt * (notes.threshold - v) / (after - v)
 
 
 @_device
-def _record(i, frame, frames, V, pad, conc):
-    frames[frame, 0, i] = V[pad + i]
+def _record(i, frame, frames, V, node, conc):
+    frames[frame, 0, node[i]] = V[i]
     for k in range(3):
-        frames[frame, 1 + k, i] = conc[i // BLOCK, k * BLOCK + i % BLOCK]
+        frames[frame, 1 + k, node[i]] = conc[i // BLOCK, k * BLOCK + i % BLOCK]
 
 
 @cuda.jit
 def _run_small(steps, count, unknowns, grid, cells, tables, stimuli, notes, t, dt, frames):
     """Every step of every frame of ``count`` cells, in one thread block."""
-    V, new = unknowns.V, unknowns.new
+    V, new = unknowns.V, unknowns.before
     first, width = cuda.threadIdx.x, cuda.blockDim.x
     for frame in range(frames.shape[0]):
         for step in range(steps):
@@ -128,21 +129,29 @@ def _run_small(steps, count, unknowns, grid, cells, tables, stimuli, notes, t, d
             cuda.syncthreads()
             V, new = new, V
         for i in range(first, count, width):
-            _record(i, frame, frames, V, grid.pad, unknowns.conc)
+            _record(i, frame, frames, V, grid.node, unknowns.conc)
 
 
 @cuda.jit
 def _run_step(count, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     i = cuda.grid(1)
     if i < count:
-        _step(i, unknowns.V, unknowns.new, unknowns, grid, cells, tables, stimuli, notes, t, dt)
+        _step(i, unknowns.V, unknowns.before, unknowns, grid, cells, tables, stimuli, notes, t, dt)
 
 
 @cuda.jit
-def _run_record(count, frame, frames, V, pad, conc):
+def _run_record(count, frame, frames, V, node, conc):
     i = cuda.grid(1)
     if i < count:
-        _record(i, frame, frames, V, pad, conc)
+        _record(i, frame, frames, V, node, conc)
+
+
+@cuda.jit
+def _run_fastest(count, V, before, conc, dt, fastest):
+    i = cuda.grid(1)
+    if i < count:
+        cuda.atomic.max(fastest, 0, abs(V[i] - before[i]) / dt)
+        cuda.atomic.max(fastest, 0, RELEASE * conc[i // BLOCK, 2 * BLOCK + i % BLOCK])
 
 
 def _on_device(group):
@@ -153,8 +162,8 @@ class CudaEngine(Engine):
     """The same engine on a GPU, with a fixed step."""
 
     def __init__(self, state, constants, cell_type, save_every, levels, *rest):
-        if len(levels[1]) > 1:
-            raise ValueError('dt="adaptive" is chosen on the CPU; give a fixed dt with device="cuda", for example 0.02')
+        if levels[3]:
+            raise ValueError('dt="adaptive" is chosen on the CPU; with device="cuda" give a fixed dt or dt="global"')
         if not cuda.is_available():
             raise ValueError('device="cuda": no CUDA device was found; use device="cpu"')
         if fields := [name for name, value in constants._asdict().items() if np.ndim(value)]:
@@ -162,27 +171,44 @@ class CudaEngine(Engine):
         super().__init__(state, constants, cell_type, save_every, levels, *rest)
         # Here the constants stay in double precision.
         cells = self.cells._replace(constants=constants, root_Ko=math.sqrt(constants.Ko / 5.4))
-        tables = self.tables._replace(voltage=self.tables.voltage[0])
-        self.fixed = [_on_device(group) for group in (state.grid, cells, tables)]
+        grid = state.grid._replace(shift=np.stack([at for at, _ in state.places()]))  # a lane looks up each neighbour
+        self.fixed = [_on_device(group) for group in (grid, cells)]
+        self.levels = [_on_device(self.tables._replace(voltage=rows)) for rows in self.tables.voltage]
         self.stimuli = self.stimuli._replace(masks=cuda.to_device(self.stimuli.masks))
 
     def _call(self, clock, unknowns, stimuli, count):
-        cells, steps, notes = self.state.cells, clock.per_frame * int(clock.substeps[0]), self._notes(1, count)
-        dt, pad, there = clock.macro / clock.substeps[0], self.state.pad, _on_device(unknowns)
-        given = *self.fixed, _on_device(stimuli), (notes := _on_device(notes))
+        cells, grid, notes = self.state.cells, (-(-self.state.cells // 128), 128), _on_device(self._notes(1, count))
+        now, pulses, rest = _on_device(unknowns), stimuli.pulses, (_on_device(stimuli), notes)
         frames = cuda.device_array((count, len(VARIABLES), cells))
-        if cells <= SMALL:
-            _run_small[1, min(cells, THREADS)](steps, cells, there, *given, clock.start, dt, frames)
+        macro, steps = clock.macro, clock.parts
+        if cells <= SMALL and len(steps) == 1:
+            each = clock.per_frame * steps[0]
+            given = each, cells, now, *self.fixed, self.levels[0], *rest, clock.start, macro / steps[0], frames
+            _run_small[1, min(cells, THREADS)](*given)
+            now = now._replace(V=now.before) if count * each % 2 else now
         else:
-            grid, now = (-(-cells // 128), 128), there
-            # Once compiled for these arguments it need not look at their types before each step.
-            step = _run_step.specialize(cells, now, *given, clock.start, dt)[grid]
-            for k in range(count * steps):
-                step(cells, now, *given, clock.start + k * dt, dt)
-                now = now._replace(V=now.new, new=now.V)
-                if (k + 1) % steps == 0:
-                    _run_record[grid](cells, k // steps, frames, now.V, pad, now.conc)
-        for host, device in zip(unknowns, there, strict=True):
+            for part in range(count * clock.per_frame):
+                begin, level = clock.start + part * macro, self._level(clock, pulses, clock.start + part * macro)
+                for k in range(steps[level]):
+                    dt = macro / steps[level]
+                    _run_step[grid](cells, now, *self.fixed, self.levels[level], *rest, begin + k * dt, dt)
+                    now = now._replace(V=now.before, before=now.V)
+                self._measure(grid, now, macro / steps[level])
+                if (part + 1) % clock.per_frame == 0:
+                    _run_record[grid](cells, part // clock.per_frame, frames, now.V, self.fixed[0].node, now.conc)
+        for host, device in zip(unknowns, now, strict=True):
             device.copy_to_host(host)
         notes = notes._replace(**{name: getattr(notes, name).copy_to_host() for name in ("count", "nodes", "times")})
-        return frames.copy_to_host(), notes, count * steps
+        return frames.copy_to_host(), notes
+
+    def _level(self, clock, pulses, t):
+        """The level of all in the coming macro step, as ``kernel.advance`` chooses it."""
+        if len(clock.parts) == 1 or np.any((pulses[:, 0] < t + clock.macro) & (t < pulses[:, 1])):
+            return len(clock.parts) - 1
+        return int(np.sum(self.state.speed.max() > clock.limits))
+
+    def _measure(self, grid, now, dt):
+        if len(self.levels) > 1:
+            fastest = cuda.to_device(np.zeros(1))
+            _run_fastest[grid](self.state.cells, now.V, now.before, now.conc, dt, fastest)
+            self.state.speed[:] = fastest.copy_to_host()

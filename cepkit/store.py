@@ -191,7 +191,8 @@ class TrajectoryStore:
         self.activations.append(np.stack([old.activation_time.values, old.activation_node.values], axis=1))
         for name in old.state.values:
             sheet[name] = old.final_state.sel(state=name).values
-        sheet.restore({**sheet.arrays(), "rates": [old.attrs["speed"]]})
+        if (self.path / "memory").exists():
+            sheet.restore(zarr.open_group(self.path / "memory", mode="r"))
         return frames - 1
 
     def _write(self, coords):
@@ -232,15 +233,15 @@ class TrajectoryStore:
         )  # fmt: skip
         replace_file(self.partial / "checkpoint.npz", data.getvalue())
 
-    def finish(self, final, states, speed):
-        """Complete the run and hand back the trajectory; ``speed`` is what the adaptive step saw last."""
+    def finish(self, final, states, memory):
+        """Complete the run and hand back the trajectory, which the arrays of a checkpoint, ``memory``, let go on."""
         when, node = np.concatenate(self.activations).T
         coords = {
             "activation_time": xr.Variable("activation", when, {"units": "ms", "long_name": "activation time"}),
             "activation_node": xr.Variable("activation", node.astype(np.int64), {"long_name": "flat node index"}),
             "final_state": xr.Variable(("state", *self.dims[1:]), final),
         }
-        attrs = {"final_time": float(self.coords["time"][-1]), "speed": float(speed)}
+        attrs = {"final_time": float(self.coords["time"][-1])}
         if self.path is None:
             frames = np.concatenate(self.buffer)
             data = {name: (self.dims, frames[:, k], self.units[name]) for k, name in enumerate(self.save)}
@@ -251,6 +252,8 @@ class TrajectoryStore:
         self._write(coords)
         attrs |= {"data_hash": digest(*(d.encode() for d in self.digests)), "states": list(states)}
         self.group.attrs.update(attrs | {"coordinates": " ".join(coords)})
+        for name, values in memory.items():
+            self.group.create_array(f"memory/{name}", data=values)
         zarr.consolidate_metadata(self.partial / "store")
         if self.earlier is not None:
             os.replace(self.path, self.partial / "shorter")

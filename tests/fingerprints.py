@@ -60,6 +60,7 @@ def of_the_solver():
     runs = {
         "cell": dict(tissue=cell, protocol=beat, duration=400.0, dt=0.02),
         "fixed": dict(dt=0.02),
+        "global": dict(dt="global"),
         "adaptive": {},
         "mixed": dict(dt=0.02, dtype="mixed"),
         "fields": dict(dt=0.02, parameters={"gKr": gKr, "Ko": 6.0}, cell_type=kinds),

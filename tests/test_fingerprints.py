@@ -10,7 +10,7 @@ from cepkit import runs
 
 KEPT = json.loads(fingerprints.FILE.read_text())
 BUMP = {
-    "solver": "solver.VERSION",
+    "solver": "solver.VERSION (solver.LOCAL_VERSION for the adaptive step alone)",
     "measures": "scores.VERSION",
     "scores": "scores.VERSION",
     "kept_models": "version in the @surrogate line of the method",

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from numba import njit
 
-from cepkit import cell, kernel
+import cepkit as cep
+from cepkit import cell, engine, kernel, simd, solver
 
 
 def test_log_and_small_exp():
     @njit
     def over(x, y):
         return (
-            np.array([kernel.log(v) for v in x]),
-            np.array([kernel.small_exp(v) for v in y]),
+            np.array([simd.log(v) for v in x]),
+            np.array([simd.small_exp(v) for v in y]),
         )
 
     x, y = np.geomspace(1e-7, 1e7, 2001), np.linspace(-0.5, 0, 501)
@@ -46,25 +47,25 @@ def test_single_precision_forms_stay_single():
 
 def test_interpolation_error_of_the_voltage_table():
     V = np.random.default_rng(0).uniform(-100, 60, 4000)
-    V = V[np.abs(V + 40) > kernel.V_STEP]  # h and j jump there, in the equations themselves
+    V = V[np.abs(V + 40) > simd.V_STEP]  # h and j jump there, in the equations themselves
     _, c = cell.parameters()
-    table = kernel.voltage_table([0.02], c).reshape(-1, kernel.WIDTH)
-    x = (V - kernel.V_LOW) / kernel.V_STEP
+    table = simd.voltage_table([0.02], c).reshape(-1, simd.WIDTH)
+    x = (V - simd.V_LOW) / simd.V_STEP
     row = x.astype(int)
     got = table[row] + (x - row)[:, None] * (table[row + 1] - table[row])
     for k, (inf, tau) in enumerate(cell.voltage_gates(V).values()):
         assert np.abs(got[:, k] - inf).max() < 1e-5
-        assert np.abs(got[:, kernel.N_GATES + k] - np.exp(-0.02 / tau)).max() < 1e-5
+        assert np.abs(got[:, simd.N_GATES + k] - np.exp(-0.02 / tau)).max() < 1e-5
     for k, factor in enumerate(cell.voltage_factors(V, c)):
-        error = np.abs(got[:, 2 * kernel.N_GATES + k] - factor)
+        error = np.abs(got[:, 2 * simd.N_GATES + k] - factor)
         assert error.max() < 2e-6 * np.abs(factor).max()
 
 
 def test_interpolation_error_of_the_rectifier():
     drive = np.random.default_rng(0).uniform(-20, 140, 4000)
-    x = (drive - kernel.DRIVE_LOW) / kernel.DRIVE_STEP
+    x = (drive - simd.DRIVE_LOW) / simd.DRIVE_STEP
     row = x.astype(int)
-    table = kernel.rectifier_table()
+    table = simd.rectifier_table()
     got = table[row] + (x - row) * (table[row + 1] - table[row])
     assert np.abs(got - cell.rectifier(drive)).max() < 1e-5
 
@@ -72,8 +73,6 @@ def test_interpolation_error_of_the_rectifier():
 @pytest.mark.parametrize("dtype", ["float64", "mixed", "float32"])
 def test_one_step_is_the_readable_step(dtype):
     """A single Rush-Larsen step of the kernel against the same step written with cell.py."""
-    import cepkit as cep
-
     tissue = cep.Tissue((1, 1))
     rng = np.random.default_rng(1)
     state = {n: v * (1 + 0.05 * rng.uniform()) for n, v in cell.INITIAL_STATE.items()}
@@ -92,3 +91,83 @@ def test_one_step_is_the_readable_step(dtype):
     rtol = {"float64": 2e-6, "mixed": 2e-5, "float32": 1e-4}[dtype]
     for name in cell.STATES:
         assert float(final[name].squeeze()) == pytest.approx(y[name], rel=rtol, abs=1e-9), name
+
+
+def uniform(monkeypatch, dt, protocol, duration, tissue=None, **options):
+    """A run of second order with the same step everywhere."""
+    monkeypatch.setitem(solver.ADAPTIVE, 0.02, (0.2, (dt,), ()))
+    tissue = tissue or cep.Tissue((1, 1))
+    return cep.simulate(tissue, protocol, duration, progress=False, **options)
+
+
+def test_the_adaptive_step_is_of_second_order(monkeypatch):
+    """Half the step leaves a quarter of the error, of a cell and of a cable, in the state and in activations."""
+    for tissue in (cep.Tissue((1, 1)), cep.Tissue((12,), 0.4)):
+        end = cep.region.box(tissue, x=(0, 0.4))
+        push = cep.Protocol([cep.Stimulus(0.0, end)])
+        runs = {
+            dt: uniform(monkeypatch, dt, push, 250.0, tissue, save_every=50.0) for dt in (0.04, 0.02, 0.01, 0.00125)
+        }
+        last = {dt: cep.final_state(run).to_array().values for dt, run in runs.items()}
+        fired = {dt: run.activation_time.values for dt, run in runs.items()}
+        for found in (last, fired):
+            coarse, middle, fine = (np.abs(found[dt] - found[0.00125]).max() for dt in (0.04, 0.02, 0.01))
+            assert 2.7 < coarse / middle < 5.5 and 2.7 < middle / fine < 5.5
+
+
+def test_calcium_is_conserved_where_none_crosses_the_membrane(monkeypatch):
+    """Free and buffered calcium of cytosol, store and subspace together, while the store empties: of second order."""
+    closed = {"gCaL": 0.0, "gbCa": 0.0, "gpCa": 0.0, "kNaCa": 0.0}
+    c = cell.NORMAL
+
+    def total(state):
+        return sum(
+            volume * (state[name] + most * state[name] / (state[name] + half))
+            for name, volume, most, half in (
+                ("Cai", c.Vc, c.Bufc, c.Kbufc), ("CaSR", c.Vsr, c.Bufsr, c.Kbufsr), ("CaSS", c.Vss, c.Bufss, c.Kbufss)
+            )
+        )  # fmt: skip
+
+    begin, lost = cell.INITIAL_STATE | {"CaSS": 1.0}, []
+    for dt in (0.1, 0.05):
+        run = uniform(monkeypatch, dt, cep.Protocol(), 60.0, initial=begin, parameters=closed)
+        assert float(run.CaSR[-1].squeeze()) < 0.95 * begin["CaSR"]  # the store has released
+        end = {name: float(value.squeeze()) for name, value in cep.final_state(run).items()}
+        lost.append(abs(total(end) / total(begin) - 1))
+    assert lost[1] < 1e-4 and 3.0 < lost[0] / lost[1] < 5.5
+
+
+def test_blocks_with_steps_of_their_own_are_the_sheet_with_one_step(monkeypatch):
+    """A wave through tiles of three levels against the finest step everywhere."""
+    sheet = cep.Tissue((20, 37), 0.4)
+    wave = cep.pacing.periodic(500.0, 1, cep.region.corner(sheet))
+    local = cep.simulate(sheet, wave, 60.0, progress=False)
+    one = uniform(monkeypatch, 1 / 90, wave, 60.0, sheet)
+    off = cep.measure.activation_map(local) - cep.measure.activation_map(one)
+    assert float(abs(off).max()) < 0.015
+    assert float(abs(local.Vm - one.Vm).max()) < 5.0 and float(abs(local.Vm[-1] - one.Vm[-1]).max()) < 0.05
+
+
+def test_neighbours_are_those_of_the_grid():
+    """Tiles, shifts and exceptions of a block against the plain sum over the grid, in one step of diffusion alone."""
+    rng = np.random.default_rng(3)
+    for shape in ((5,), (7, 19), (3, 5, 9)):
+        tissue = cep.Tissue(shape, 0.4, 0.1)
+        state = engine.State(tissue, cell.INITIAL_STATE, cell.Conductances(), "float64")
+        V = rng.normal(size=shape)
+        exact = np.zeros(shape)
+        for step, ahead, behind in zip(tissue.directions, *tissue.weights, strict=True):
+            exact += ahead * (np.roll(V, -step, range(len(shape))) - V) + behind * (
+                np.roll(V, step, range(len(shape))) - V
+            )
+        state["Vm"] = V
+        found = sum(pull * (state.V[at] - state.V) for at, pull in state.places())
+        assert np.allclose(found[: state.n], exact.reshape(-1)[state.order])
+        grid = state.grid
+        for row, (at, pull) in enumerate(state.places()):
+            seen = np.arange(state.cells) + np.repeat(grid.shift[row], simd.BLOCK)
+            for block in range(state.blocks):
+                for entry in range(grid.first[block], grid.first[block + 1]):
+                    if grid.into[entry] // simd.BLOCK == row:
+                        seen[block * simd.BLOCK + grid.into[entry] % simd.BLOCK] = grid.source[entry]
+            assert np.array_equal(seen[pull > 0], at[pull > 0])

@@ -40,15 +40,25 @@ def test_finest_row_lies_among_the_published_codes():
 def test_the_limit_lies_between_the_two_families():
     """Finite differences are slow on a coarse grid, finite elements with a full mass matrix fast.
 
-    The Richardson limit of ours (second order, from dx 0.2 and 0.1 mm) must lie between the two at
-    dx 0.1 mm.  Across the fibres 0.2 mm is not yet fine enough for more than that.
+    The Richardson limit of ours (second order, from dx 0.1 and 0.05 mm) must lie between finite elements at dx 0.1 mm
+    and ours at 0.05 mm, and each refinement must change less than the one before.
     """
-    limit = kept(0.1, 0.005) + (kept(0.1, 0.005) - kept(0.2, 0.005)) / 3
+    grids = [kept(spacing, "adaptive") for spacing in (0.2, 0.1, 0.05)]
+    limit = grids[2] + (grids[2] - grids[1]) / 3
     assert np.allclose(KEPT["limit"], limit, atol=0.02)
-    assert np.all(np.array(FEM)[1:] < limit[1:]) and np.all(limit[1:] < kept(0.1, 0.005)[1:])
+    assert np.all(np.array(FEM)[1:] < limit[1:]) and np.all(limit[1:] < grids[2][1:])
+    assert np.all(np.abs(grids[2] - grids[1])[1:] < 0.4 * np.abs(grids[1] - grids[0])[1:])
     # Along the fibres the wave is wide and both have converged to a few percent.
     assert limit[2] == pytest.approx(FEM[2], rel=0.02)
 
 
 def test_the_time_step_matters_little():
     assert np.allclose(kept(0.1, 0.01), kept(0.1, 0.005), atol=0.05)
+    assert np.allclose(kept(0.1, "adaptive"), 2 * kept(0.1, 0.005) - kept(0.1, 0.01), atol=0.03)
+
+
+def test_a_step_for_each_block_on_a_slab():
+    """Fibres, three dimensions, blocks of which half the cells see another: as good as a fixed step, computed here."""
+    points, _ = niederer.activation(0.2, "adaptive", progress=False)
+    assert np.allclose(points, kept(0.2, "adaptive"), atol=0.01)
+    assert np.allclose(points, 2 * kept(0.2, 0.005) - kept(0.2, 0.01), atol=0.05)

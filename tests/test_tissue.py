@@ -119,7 +119,7 @@ def test_speed_in_finer_tissue_of_the_benchmark():
 def test_a_wave_from_the_corner_is_symmetric():
     tissue = cep.Tissue((24, 24), spacing=10 / 23, diffusivity=0.125)
     protocol = cep.pacing.periodic(500.0, 1, cep.region.corner(tissue))
-    run = cep.simulate(tissue, protocol, 60.0, progress=False)
+    run = cep.simulate(tissue, protocol, 60.0, dt=0.02, progress=False)
     # float32 frames of a float64 solution: mirrored nodes add in another order.
     assert np.allclose(run.Vm, run.Vm.transpose("time", "x", "y").values, atol=1e-3)
     when = measure.activation_time(run.Vm)

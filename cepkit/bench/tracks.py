@@ -99,9 +99,9 @@ class Part:
         if all(path.exists() for path in paths):
             return [open_trajectory(path) for path in paths]
         led = simulate_each([p for p, _ in self.pairs], self.tissue, self.prelude, before, progress=self.progress,
-                            save_every=self.prelude, save=("Vm",), initial=self.begin())  # fmt: skip
+                            save_every=self.prelude, save=("Vm",), initial=self.begin(), dt="global")  # fmt: skip
         return simulate_each(self.protocols, self.tissue, self.duration, folder, progress=self.progress,
-                             initial=map(final_state, led))  # fmt: skip
+                             initial=map(final_state, led), dt="global")  # fmt: skip
 
     def begin(self):
         """States of the sheets before the prelude; None if they have no past."""
@@ -111,7 +111,7 @@ class Part:
 
         def state(k):
             protocol, ms = self.past[k]
-            run = simulate(cell, protocol, ms, save_every=ms, save=("Vm",), progress=False, threads=1,
+            run = simulate(cell, protocol, ms, dt="global", save_every=ms, save=("Vm",), progress=False, threads=1,
                            store=self.folder / f"{self.key}-pasts" / f"run-{k:04d}")  # fmt: skip
             return {name: value.item() for name, value in final_state(run).data_vars.items()}
 

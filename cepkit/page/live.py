@@ -15,7 +15,7 @@ import numpy as np
 import traitlets
 from IPython.display import HTML
 
-from cepkit import cell, fields, figures, kernel, measure, surrogates
+from cepkit import cell, fields, figures, measure, simd, surrogates
 from cepkit.bench.methods import event_sheet
 from cepkit.page import CHANNELS, colours, encoded, source
 
@@ -30,8 +30,8 @@ def model():
     return {
         "constants": constants._asdict(), "conductances": conductances._asdict(), "initial": cell.INITIAL_STATE,
         "gateNames": cell.VOLTAGE_GATES, "concNames": cell.CONCENTRATIONS,
-        "voltage": {"low": kernel.V_LOW, "high": kernel.V_HIGH, "step": kernel.V_STEP},
-        "drive": {"low": kernel.DRIVE_LOW, "high": kernel.DRIVE_HIGH, "step": kernel.DRIVE_STEP},
+        "voltage": {"low": simd.V_LOW, "high": simd.V_HIGH, "step": simd.V_STEP},
+        "drive": {"low": simd.DRIVE_LOW, "high": simd.DRIVE_HIGH, "step": simd.DRIVE_STEP},
         "spacing": fields.SHEET["spacing"], "diffusivity": fields.SHEET["diffusivity"],
         "stimulus": {"amplitude": fields.AMPLITUDE, "duration": fields.DURATION}, "activationLevel": fields.THRESHOLD,
     }  # fmt: skip

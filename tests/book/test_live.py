@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cepkit as cep
-from cepkit import cell, kernel
+from cepkit import cell, simd
 from cepkit.bench.methods import event_sheet
 from cepkit.page import live
 
@@ -46,7 +46,7 @@ def test_constants_come_from_the_cell():
     sent = json.loads(json.dumps(live.model()))
     assert sent["constants"] == cell.Constants()._asdict() and sent["conductances"] == cell.Conductances()._asdict()
     assert tuple(sent["gateNames"] + sent["concNames"]) == cell.STATES[1:] and sent["initial"] == cell.INITIAL_STATE
-    assert len(cell.CONCENTRATIONS) == 7 and kernel.N_FACTORS == 6, "tp06.js counts on it"
+    assert len(cell.CONCENTRATIONS) == 7 and simd.N_FACTORS == 6, "tp06.js counts on it"
 
 
 def test_a_page_is_whole_or_points_to_the_script_of_the_book():

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numba import njit
 
-from cepkit import cell, kernel
+from cepkit import cell, kernel, simd
 from cepkit.bench.methods.replay import OneByOne, made_on
 from cepkit.dataset import leading
 from cepkit.engine import State
@@ -84,9 +85,9 @@ def diffusion_matrix(tissue):
     return L
 
 
-@kernel.jit
+@njit(nogil=True, cache=True, error_model="numpy")
 def _free_run(
-    V, new, gates, conc, kind, W, g, c, root_Ko, table, rectify, dt, substeps, calcium,
+    V, change, gates, conc, kind, W, flow, g, c, root_Ko, table, rectify, dt, substeps, calcium,
     given_a, given_calcium, stimulus, pushed, linear, constant, back, mean, basis, made_a, made_calcium,
 ):  # fmt: skip
     """From the first frame given to the end of the forecast; each step takes the cells through reactions alone.
@@ -96,7 +97,7 @@ def _free_run(
     """
     a = given_a[0].copy()
     given = given_a.shape[0]
-    BLOCK = kernel.BLOCK
+    BLOCK = simd.BLOCK
     for frame in range(stimulus.shape[0]):
         if frame < given:
             a[:] = given_a[frame]
@@ -105,15 +106,16 @@ def _free_run(
         for _ in range(substeps):
             for b in range(conc.shape[0]):
                 first = b * BLOCK
-                kernel.reversals(conc[b], W, c)
-                kernel.look_up(V, first, gates[b], kind, first, W, table, rectify)
                 for i in range(BLOCK):
-                    # Potassium carries the stimulus.  The potential gets it by way of ``pushed``, so
-                    # in its rate, Laplacian - I_ion - I_stim, the first and the last are made to cancel.
-                    W[kernel.STIM * BLOCK + i] = stimulus[frame, first + i]
-                    W[kernel.LAP * BLOCK + i] = stimulus[frame, first + i]
-                kernel.react(V, new, first, conc[b], W, g, c, root_Ko, dt)
-            a += dt * (np.dot(linear, a) + constant - pushed[frame]) + np.dot(back, new - V)
+                    W[simd.AT * BLOCK + i] = V[first + i]
+                    # Potassium carries the stimulus; the potential gets it by way of ``pushed``.
+                    flow[kernel.STIM * BLOCK + i] = stimulus[frame, first + i]
+                kernel.reversals(conc[b], flow, None, W, c, 0)
+                kernel.look_up(gates[b], kind, first, W, table, rectify, None)
+                kernel.react(conc[b], flow, None, W, g, c, 0, root_Ko, dt)
+                for i in range(BLOCK):
+                    change[first + i] = -dt * flow[kernel.HELD * BLOCK + i]
+            a += dt * (np.dot(linear, a) + constant - pushed[frame]) + np.dot(back, change)
             V[:] = mean + np.dot(basis, a)
         if frame >= given - 1:
             made_a[frame - given + 1] = a
@@ -160,14 +162,15 @@ class PODGalerkin(OnTissue):
         at = self.points[np.minimum(np.arange(sheet.cells), n - 1)]  # the last block is filled up with the last cell
         back = np.pad(self.back, ((0, 0), (0, sheet.cells - n)))
         stimulus = stimulus[: len(given) - 1 + steps].double().numpy()
-        L, blocks = diffusion_matrix(self.tissue), (sheet.blocks, -1, kernel.BLOCK)
+        L, blocks = diffusion_matrix(self.tissue), (sheet.blocks, -1, simd.BLOCK)
         known = given[:, at, 1:].transpose(0, 2, 1).reshape(len(given), 3, *blocks[::2]).swapaxes(1, 2)
-        a, calcium = np.empty((steps, len(back))), np.empty((steps, sheet.blocks, 3, kernel.BLOCK))
+        a, calcium = np.empty((steps, len(back))), np.empty((steps, sheet.blocks, 3, simd.BLOCK))
         _free_run(
             np.full(sheet.cells, cell.INITIAL_STATE["Vm"]), np.empty(sheet.cells), sheet.gates, sheet.conc,
-            np.zeros(sheet.cells, np.int64), np.zeros(kernel.N_SCRATCH * kernel.BLOCK), sheet.conductances[0],
-            constants, np.sqrt(constants.Ko / 5.4), kernel.voltage_table(np.array([dt]), constants, kind[:1])[0],
-            kernel.rectifier_table(), dt, substeps, sheet.conc.reshape(blocks)[:, :3],
+            np.zeros(sheet.cells, np.int64), np.zeros(simd.N_SCRATCH * simd.BLOCK), np.zeros(6 * simd.BLOCK),
+            sheet.conductances[0],
+            constants, np.sqrt(constants.Ko / 5.4), simd.voltage_table(np.array([dt]), constants, kind[:1])[0],
+            simd.rectifier_table(), dt, substeps, sheet.conc.reshape(blocks)[:, :3],
             (given[..., 0] - self.mean) @ self.basis, np.ascontiguousarray(known),
             np.ascontiguousarray(stimulus[:, at]), stimulus @ self.basis,
             np.ascontiguousarray(self.basis.T @ L @ self.basis), self.basis.T @ (L @ self.mean), back,
