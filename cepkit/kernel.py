@@ -24,6 +24,7 @@ from cepkit.simd import (
 N_CONC, N_CONSTANTS = len(cell.CONCENTRATIONS), len(cell.Constants._fields)
 RELEASE = 40.0  # 1 mM in the subspace counts as so many mV/ms when the step is chosen
 NORMAL_KO = np.float32(5.4)  # normal Ko [mM], in any precision
+STIFF = np.float32(0.3)  # of a rate times half a step, so much is borne without
 HELD, STIM = 4, 5  # rows of a block's ``flow``
 
 _reversal, _currents, _membrane_current = map(inline, (cell.reversal, cell.currents, cell.membrane_current))
@@ -84,20 +85,21 @@ _factors = by_kind_of_constants(_write_factors.py_func, lambda c, row, W: None)
 _half = by_order(lambda dt, second: None, lambda dt, second: 0.5 * dt)
 #: How much of the last change takes a voltage to the middle of the coming step.
 _middle = by_order(lambda dt, gap, second: 0.0, lambda dt, gap, second: 0.5 * dt / gap)
-#: A concentration, ``lead`` ms ahead.
 _led = by_order(lambda conc, drift, i, lead: conc[i], lambda conc, drift, i, lead: conc[i] + lead * drift[i])
 _log, _small_exp = both(log.py_func, log_single.py_func), both(small_exp.py_func)
 
 
 @jit
-def _wait(counter, target):
-    """Arrive at the barrier, and spin until everybody has."""
-    fetch_add(counter, 1)
-    spins = 0
-    while fetch(counter) < target:
-        spins += 1
-        if spins > 2000:  # somebody else has our partner's processor
-            _sched_yield()
+def _meet(counter, met, threads):
+    """Arrive at the barrier, and spin until everybody has; how often the threads have met."""
+    if threads > 1:
+        fetch_add(counter, 1)
+        spins = 0
+        while fetch(counter) < (met + 1) * threads:
+            spins += 1
+            if spins > 2000:  # somebody else has our partner's processor
+                _sched_yield()
+    return met + 1
 
 
 @jit
@@ -159,9 +161,11 @@ def react(conc, drift, lead, W, g, c, row, root_Ko, step):
         now = _currents(W[AT * BLOCK + i], o, factors, E, Cai, CaSS, Nai, conductances, own, _root(c, row, i, root_Ko))
         flux = fluxes(now, stimulus, Cai, CaSR, CaSS, Rbar, own)
         filling = flux.CaSS
-        if lead is not None:  # the subspace by the implicit midpoint rule, which no step is too large for
-            away = CaSS - real(conc[2 * BLOCK + i])
-            filling = (filling + flux.emptying * away) / (ONE + half * flux.emptying)
+        if lead is not None:
+            # What of the subspace is too fast for the step, by the implicit midpoint rule, which bears any.
+            stiff = flux.emptying - STIFF / half
+            stiff = stiff if stiff > 0 else real(0)
+            filling = (filling + stiff * (CaSS - real(conc[2 * BLOCK + i]))) / (ONE + half * stiff)
             drift[i], drift[BLOCK + i], drift[2 * BLOCK + i] = flux.Cai, flux.CaSR, filling
             drift[3 * BLOCK + i] = flux.Rbar
         conc[i] += step * flux.Cai
@@ -357,9 +361,8 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
     level, speed, members, halo, counts = plan.level, plan.speed, plan.members, plan.halo, plan.counts
     W, levels, per_block, blocks = scratch[thread], parts.shape[0], conductances.shape[0] > 1, gates.shape[0]
     nodes, times, threshold, rectify = notes.nodes[thread], notes.times[thread], notes.threshold, tables.rectifier
-    real, met, events = V.dtype.type, 0, 0
+    real, met, events, done = V.dtype.type, 0, 0, 0
     cap = limits[-1] if second is not None and levels > 2 else np.inf
-    done = 0
     while done < frames.shape[0] * per_frame:
         t_macro, span = start + done * macro, 1
         if levels > 1:
@@ -416,10 +419,3 @@ def _record(b, node, V, conc, frame):
         frame[0, at] = V[b * BLOCK + i]
         for k in range(3):
             frame[1 + k, at] = conc[k * BLOCK + i]
-
-
-@jit
-def _meet(counter, met, threads):
-    if threads > 1:
-        _wait(counter, (met + 1) * threads)
-    return met + 1

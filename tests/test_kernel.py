@@ -171,3 +171,16 @@ def test_neighbours_are_those_of_the_grid():
                     if grid.into[entry] // simd.BLOCK == row:
                         seen[block * simd.BLOCK + grid.into[entry] % simd.BLOCK] = grid.source[entry]
             assert np.array_equal(seen[pull > 0], at[pull > 0])
+
+
+@pytest.mark.parametrize("changes", [{"Vxfer": 0.038}, {"Vss": 1.1e-5}, {"Bufss": 0.0}, {"gK1": 16.0, "Ko": 8.0}])
+def test_stiff_cells_are_borne(changes):
+    """A subspace that empties ten times as fast, or is small, or unbuffered; a membrane that is stiff at rest."""
+    push = cep.Protocol([cep.Stimulus(t, cep.region.everywhere(cep.Tissue((1, 1)))) for t in (0.0, 300.0)])
+    runs = [
+        cep.simulate(cep.Tissue((1, 1)), push, 400.0, parameters=changes, progress=False, **given)
+        for given in ({"dt": 0.005}, {}, {"tolerance": 0.3})
+    ]
+    for run in runs[1:]:
+        assert float(abs(run.Cai - runs[0].Cai).max() / runs[0].Cai.max()) < 0.02
+        assert float(abs(run.Vm - runs[0].Vm)[10:300].max()) < 1.5 and len(run.activation_time) == 2
