@@ -128,11 +128,12 @@ class Engine:
         state.second, rows = second, state.blocks if second else self.threads
         state.flow = np.zeros((rows, 6 * simd.BLOCK), state.V.dtype)
         calm = max(int(calm / macro + 1e-9), 1) if second and len(parts) > 1 else 1
+        steps = np.array([*macro / parts, calm * macro])
         # Of first order on the level where nothing happens, of second elsewhere, which bears half as much.
-        largest = np.where((np.arange(len(parts)) > 0) | (len(parts) == 1), 0.45, 0.8) * state.tissue.max_dt
-        cuts = np.maximum(np.ceil(macro / parts / (largest if second else np.inf) - 1e-9), 1).astype(np.int64)
-        steps = macro / parts / (2 if second else 1)
-        steps = (*steps, calm * macro / 2) if calm > 1 else tuple(steps)
+        share = np.array([0.8, *[0.45] * (len(parts) - 1), 0.9] if len(parts) > 1 else [0.45] * 2)
+        largest = share * state.tissue.max_dt
+        cuts = np.maximum(np.ceil(steps / (largest if second else np.inf) - 1e-9), 1).astype(np.int64)
+        steps = tuple(steps / (2 if second else 1))[: len(parts) + (calm > 1)]
         self.clock = kernel.Clock(0.0, macro, round(save_every / macro), parts, cuts, limits, calm, second, together)
         real = state.V.dtype.type
         kinds, kind = np.unique(cell_type, return_inverse=True)
@@ -186,10 +187,11 @@ class Engine:
     def _call(self, clock, unknowns, stimuli, count):
         """Frames and notes."""
         s, notes = self.state, self._notes(self.threads, count)
-        frames = np.empty((count, len(VARIABLES), s.cells))
+        frames = np.empty((count, len(VARIABLES), s.cells), np.float32)
         self.team.counter[0] = 0
         given = self.threads, self.team, clock, self.plan, unknowns, s.grid, self.cells, self.tables, stimuli, notes
-        jobs = [self.pool.submit(kernel.advance, k, *given, frames) for k in range(self.threads)]
+        jobs = [self.pool.submit(kernel.advance, k, *given, frames) for k in range(1, self.threads)]
+        kernel.advance(0, *given, frames)  # by this thread: to wake another takes as long as many steps
         for job in jobs:
             job.result()
         return frames, notes

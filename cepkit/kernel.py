@@ -53,7 +53,7 @@ Tables = namedtuple("Tables", "voltage rectifier")
 Stimuli = namedtuple("Stimuli", "pulses masks touched")
 #: A frame is ``per_frame`` macro steps of ``macro`` ms.  On a level such a step is cut into ``parts`` steps of the
 #: cells, and these into ``cuts`` steps of the diffusion; ``limits[level]`` [mV/ms] is the speed that ends a level.
-#: Where all are on the first level, ``calm`` macro steps are taken as one; the diffusion is then of first order.
+#: Where all are on the first level, ``calm`` macro steps are one, with the last of ``cuts``, of first order in V.
 #: ``second`` asks for second order (True, or None: compiled apart), ``together`` for one level everywhere.
 Clock = namedtuple("Clock", "start macro per_frame parts cuts limits calm second together")
 #: Which block is on which level, and how fast it is (blocks,); the members of each level and their neighbours on other
@@ -84,7 +84,7 @@ _root = by_kind_of_constants(
 _factors = by_kind_of_constants(_write_factors.py_func, lambda c, row, W: None)
 _half = by_order(lambda dt, second: None, lambda dt, second: 0.5 * dt)
 #: How much of the last change takes a voltage to the middle of the coming step.
-_middle = by_order(lambda dt, gap, second: 0.0, lambda dt, gap, second: 0.5 * dt / gap)
+_middle = by_order(lambda V, dt, gap, second: None, lambda V, dt, gap, second: V.dtype.type(0.5 * dt / gap))
 _led = by_order(lambda conc, drift, i, lead: conc[i], lambda conc, drift, i, lead: conc[i] + lead * drift[i])
 _log, _small_exp = both(log.py_func, log_single.py_func), both(small_exp.py_func)
 
@@ -180,10 +180,12 @@ def react(conc, drift, lead, W, g, c, row, root_Ko, step):
 
 @inline
 def _ahead(V, before, weight, first, out, at):
-    """Voltages of a block, carried on along their last change."""
+    """Voltages of a block, carried on along their last change; as they are where ``weight`` is None."""
     for i in range(BLOCK):
         v = get(V, first + i)
-        out[np.uint64(at + i)] = v + weight * (v - get(before, first + i))
+        if weight is not None:
+            v += weight * (v - get(before, first + i))
+        out[np.uint64(at + i)] = v
 
 
 @inline
@@ -334,13 +336,13 @@ def _step_cells(V, before, gap, gates, conc, flow, kind, g, c, row, root_Ko, fir
                 masks, second):  # fmt: skip
     """A step of the cells of a block; the change of voltage that it makes is left to the diffusion."""
     real, lead = V.dtype.type, _half(dt, second)
-    _ahead(V, before, real(_middle(dt, gap, second)), first, W, AT * BLOCK)
+    _ahead(V, before, _middle(V, dt, gap, second), first, W, AT * BLOCK)
     reversals(conc, flow, lead, W, c, row)
     look_up(gates, kind, first, W, table, rectify, second)
     _factors(c, row, W)
     _stimulate(flow, first, t, dt, pulses, masks)
     react(conc, flow, lead, W, g, c, row, root_Ko, real(dt))
-    _ahead(V, before, real(0), first, before, first)
+    _ahead(V, before, None, first, before, first)
 
 
 @jit
@@ -374,8 +376,9 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
         for k in range(levels - 1, -1, -1):
             if not todo >> k & 1:
                 continue
-            count, around, cut = counts[0, k], counts[1, k], cuts[k] * span
-            steps, dt, table = parts[k] * cut, span * macro / parts[k], tables.voltage[k if span == 1 else levels]
+            row = k if span == 1 else levels
+            count, around, cut = counts[0, k], counts[1, k], cuts[row]
+            steps, dt, table = parts[k] * cut, span * macro / parts[k], tables.voltage[row]
             h, lean = span * macro / steps, 0.0 if k == 0 and levels > 1 else 1.0
             low, high = count * thread // threads, count * (thread + 1) // threads
             for step in range(-1, steps):
@@ -384,7 +387,7 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
                     b = members[k, j]
                     first, mine, ours = b * BLOCK, flow[thread if second is None else b], conc[b]
                     if step < 0:
-                        _ahead(V, before, real(0), first, origin, first)
+                        _ahead(V, before, None, first, origin, first)
                     else:
                         _neighbours(now, b, W, shift, entries, into, source)
                         if step % cut == 0:
@@ -399,7 +402,7 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
                         if levels > 1 and step == steps - 1:
                             speed[b] = _fastest(V, before, first, ours, dt, cap)
                     if step < steps - 1:
-                        _ahead(V, before, real(lean * _middle(h, gap[b], second)), first, then, first)
+                        _ahead(V, before, _middle(V, lean * h, gap[b], second), first, then, first)
                 if step < steps - 1:
                     for j in range(around * thread // threads, around * (thread + 1) // threads):
                         b = halo[k, j]

@@ -97,6 +97,8 @@ class TrajectoryStore:
         chunk = int(np.clip(_CHUNK_BYTES / (4 * tissue.size), 8, 500))
         self.chunk = chunk // 50 * 50 or chunk
         self.digests, self.buffer, self.activations, self.written = [], [], [], 0
+        if self.path is None:
+            self.frames = np.empty((count + 1, len(self.save), *self.shape), np.float32)
         self.complete = self.path is not None and self.path.exists()
         self.earlier = None  # a shorter run to go on from
         if self.complete and (there := read_attrs(self.path)).get("hash") != attrs["hash"]:
@@ -203,8 +205,12 @@ class TrajectoryStore:
     def append(self, frames, activations):
         """Take frames, array (frames, 4, ...), and activations; full chunks go to disk."""
         self.activations.append(activations)
+        if self.path is None:
+            self.frames[self.written : self.written + len(frames)] = frames[:, self.columns]
+            self.written += len(frames)
+            return
         self.buffer.append(frames[:, self.columns].astype(np.float32))
-        if self.path is not None and self._pending() >= self.chunk:
+        if self._pending() >= self.chunk:
             self._flush(self.chunk)
 
     def _pending(self):
@@ -243,7 +249,7 @@ class TrajectoryStore:
         }
         attrs = {"final_time": float(self.coords["time"][-1])}
         if self.path is None:
-            frames = np.concatenate(self.buffer)
+            frames = self.frames
             data = {name: (self.dims, frames[:, k], self.units[name]) for k, name in enumerate(self.save)}
             coords = {**self.coords, "state": list(states), **coords}
             return xr.Dataset(data, coords, {**self.attrs, **attrs, "data_hash": digest(frames)})

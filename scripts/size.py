@@ -16,7 +16,7 @@ BUDGET = {"all": 9000, "core": 5300, "file": 400, "function": 60}
 LEAVING = ("bench.methods.paced", "bench.methods.paced_examples", "bench.methods.event_sheet")
 #: Lines that a step for each block costs the solver, tables and second order included, and that nothing has paid for
 #: yet: the script counts them as over the budget too.
-OWED = 300
+OWED = 312
 LARGE = {"cell.py": 500, "kernel.py": 500}
 
 

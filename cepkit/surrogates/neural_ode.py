@@ -56,8 +56,7 @@ CONFIGURATIONS = {
 
 
 class Encoder(nn.Module):
-    """q(z_0 | X): a recurrent network reads the frames backwards in time and ends at the first.
-    """
+    """q(z_0 | X): a recurrent network reads the frames backwards in time and ends at the first."""
 
     def __init__(self, n_in, rnn, latent):
         super().__init__()
