@@ -37,7 +37,10 @@ class State:
         for name in cell.STATES:
             self[name] = initial[name]
         self.before, self.gap, self.speed = self.V.copy(), np.ones(self.blocks), np.zeros(self.blocks)
-        self.grid, self.near = self._neighbours(node)
+        kept = vars(tissue).setdefault("_layouts", {})  # its setting up takes as long as many steps
+        if self.V.dtype not in kept:
+            kept[self.V.dtype] = self._neighbours(node)
+        self.grid, self.near = kept[self.V.dtype]
         self.conductances = self.rows(conductances)
 
     def places(self):

@@ -14,6 +14,7 @@ class Profile:
     lstm: str  # names of the models' configurations
     neural_ode: str
     fraction: float = 0.8  # share of the frames for training
+    validation: int = 8  # beats at its end that are held back to choose settings and weights by
     warmup: int = 500  # frames of history in the comparison,
     steps: int = 500  # frames of forecast
     starts: int = 20  # and starts
@@ -22,7 +23,7 @@ class Profile:
 
 PROFILES = {
     # Six beats leave 600 test frames: history and forecast must fit into them.
-    "smoke": Profile("smoke", beats=6, lstm="smoke", neural_ode="smoke", warmup=100, steps=200, starts=4),
+    "smoke": Profile("smoke", beats=6, lstm="smoke", neural_ode="smoke", validation=1, warmup=100, steps=200, starts=4),
     "laptop": Profile("laptop", beats=109, lstm="laptop", neural_ode="laptop"),
     "paper": Profile("paper", beats=109, lstm="paper", neural_ode="paper"),
 }

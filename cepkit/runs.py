@@ -24,7 +24,8 @@ def retrain():
 
 def recipe(model, data, **more):
     """All that a trained model depends on, as its card holds it: configuration, data, version of the method."""
-    parts = {"configuration": model.configuration, "data": data, "version": model.version, **more}
+    configuration = {k: v for k, v in model.configuration.items() if k != "departures"}  # these are words
+    parts = {"configuration": configuration, "data": data, "version": model.version, **more}
     return json.loads(json.dumps(parts))
 
 
@@ -55,6 +56,13 @@ def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card)
     return model
 
 
+def parts(golden, size):
+    """What is learnt from, the beats at its end that are held back for choices, and the test part, of a trajectory."""
+    train, test = split(golden, size.fraction)
+    cut = train.sizes["time"] - round(size.validation * golden.cycle_length / float(golden.time[1] - golden.time[0]))
+    return train.isel(time=slice(None, cut)), train.isel(time=slice(cut, None)), test
+
+
 def trained(name, profile="laptop", progress=True):
     """A trained surrogate for a chapter, and one line about the way it was obtained.
 
@@ -66,11 +74,11 @@ def trained(name, profile="laptop", progress=True):
     if retrain() == "0" and model.trains:
         return obtain(model, None, None, None, kept=model.name, say=lambda text: print(f"{model.name}: {text}"))
     golden = golden_standard(profile)
-    train, _ = split(golden, size.fraction)
+    learn, held, _ = parts(golden, size)
     return obtain(
         model,
-        lambda model, checkpoint: model.fit(train, progress=progress, checkpoint=checkpoint),
-        recipe(model, golden.attrs["data_hash"]),
+        lambda model, checkpoint: model.fit(learn, validation=([held],), progress=progress, checkpoint=checkpoint),
+        recipe(model, golden.attrs["data_hash"], validation=size.validation),
         data_folder() / "runs" / size.name / model.name,
         say=lambda text: print(f"{model.name}: {text}" + (f", profile {size.name}" if text == "training" else "")),
         profile=size.name,

@@ -12,7 +12,7 @@ VERSION = "1"
 
 
 def score(forecasts, truth, scaling=None, by_lead_time=False):
-    """Mean squared errors of forecasts, in three currencies.
+    """Mean squared errors of forecasts, in four currencies.
 
     Parameters
     ----------
@@ -32,6 +32,7 @@ def score(forecasts, truth, scaling=None, by_lead_time=False):
 
         - ``mse_published``: truth and forecast of each start and variable are first rescaled to [-1, 1], each by
           *its own* minimum and maximum, as the paper's code does.  An error in offset or gain leaves no trace.
+        - ``mse_truth_range``: both are rescaled by the minimum and maximum of the truth.
         - ``z_mse``: in units of the training part's variance; 1 is about the error of its mean.
         - ``rmse``: physical units, mV and mM; square root of the mean.
 
@@ -85,9 +86,10 @@ def _aligned(truth, forecast, model):
 def _score_one(forecast, truth, scaling, by_lead_time):
     each = [tally(f, t) for f, t in zip(_arrays(forecast), _arrays(truth), strict=True)]
     squared, own_range = (np.stack([one[k] for one in each]) for k in (0, 1))  # (start, lead_time, variable)
+    spans = np.stack([np.ptp(t, axis=(0, 1)) for t in _arrays(truth)])[:, None]  # (start, 1, variable)
+    fields = {"mse_published": own_range, "mse_truth_range": 4 * squared / np.maximum(spans, 1e-100) ** 2}
     if not by_lead_time:
-        squared, own_range = squared.mean(1), own_range.mean(1)
-    fields = {"mse_published": own_range}
+        squared, fields = squared.mean(1), {name: values.mean(1) for name, values in fields.items()}
     if scaling is not None:
         fields["z_mse"] = squared / np.array([float(scaling.std[v]) for v in VARIABLES]) ** 2
     fields["rmse"] = np.sqrt(squared)

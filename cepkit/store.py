@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -98,7 +99,7 @@ class TrajectoryStore:
         self.chunk = chunk // 50 * 50 or chunk
         self.digests, self.buffer, self.activations, self.written = [], [], [], 0
         if self.path is None:
-            self.frames = np.empty((count + 1, len(self.save), *self.shape), np.float32)
+            self.frames = np.empty((len(self.save), count + 1, *self.shape), np.float32)
         self.complete = self.path is not None and self.path.exists()
         self.earlier = None  # a shorter run to go on from
         if self.complete and (there := read_attrs(self.path)).get("hash") != attrs["hash"]:
@@ -206,7 +207,8 @@ class TrajectoryStore:
         """Take frames, array (frames, 4, ...), and activations; full chunks go to disk."""
         self.activations.append(activations)
         if self.path is None:
-            self.frames[self.written : self.written + len(frames)] = frames[:, self.columns]
+            for mine, column in zip(self.frames, self.columns, strict=True):
+                mine[self.written : self.written + len(frames)] = frames[:, column]
             self.written += len(frames)
             return
         self.buffer.append(frames[:, self.columns].astype(np.float32))
@@ -249,10 +251,11 @@ class TrajectoryStore:
         }
         attrs = {"final_time": float(self.coords["time"][-1])}
         if self.path is None:
-            frames = self.frames
-            data = {name: (self.dims, frames[:, k], self.units[name]) for k, name in enumerate(self.save)}
+            data = {name: (self.dims, f, self.units[name]) for name, f in zip(self.save, self.frames, strict=True)}
             coords = {**self.coords, "state": list(states), **coords}
-            return xr.Dataset(data, coords, {**self.attrs, **attrs, "data_hash": digest(frames)})
+            with ThreadPoolExecutor() as pool:
+                attrs["data_hash"] = digest(*(d.encode() for d in pool.map(digest, self.frames)))
+            return xr.Dataset(data, coords, {**self.attrs, **attrs})
         if self._pending():
             self._flush(self._pending())
         self._write(coords)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cepkit.progress import bar
 from cepkit.store import replace_file
@@ -27,6 +28,7 @@ class Training:
     decay: bool = False  # learning rate to zero along a half cosine
     clip: float | None = None  # bound on the norm of the gradient
     skip: int = 0  # frames left out at the beginning of a trajectory
+    average: float | None = None  # keep a running mean of the weights, with so much of the new ones in each update
 
 
 def offline_training(network, X, loss, adam, run):
@@ -47,14 +49,15 @@ def offline_training(network, X, loss, adam, run):
             run.note(L)
 
 
-def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None, clip=None, checkpoint=None,
-         progress=True, what="training", validate=None, on=None):  # fmt: skip
+def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None, clip=None, average=None,
+         checkpoint=None, progress=True, what="training", validate=None, on=None):  # fmt: skip
     """Train whatever is trained by gradients: :func:`offline_training` with all that surrounds it.
 
     It takes ``epochs`` of so many ``updates``; after each epoch ``X`` is shuffled anew and ``checkpoint`` is written,
     from which an interrupted training goes on with the same random numbers. ``schedule`` is that of the learning rate
-    (None, "cosine" or "one-cycle"), ``clip`` bounds the norm of the gradient. Where ``validate(network)`` gives an
-    error, the weights of the epoch with the least one stay. ``on`` are Devices, or Lightning's Fabric.
+    (None, "cosine" or "one-cycle"), ``clip`` bounds the norm of the gradient; with ``average`` what is judged and
+    stays is a running mean of the weights. Where ``validate(network)`` gives an error, the weights of the epoch with
+    the least one stay. ``on`` are Devices, or Lightning's Fabric.
 
     Returned is the history: per epoch its number, mean loss, updates, seconds, and validation error where there is one.
     A loss that is not finite is a FloatingPointError.
@@ -70,14 +73,18 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
         adam.register_step_pre_hook(lambda *_: (clip_grad_norm_(network.parameters(), clip), None)[1])
     if schedule:
         adam.register_step_post_hook(lambda *_: schedule.step())
-    run = Run({"network": network, "adam": adam, "schedule": schedule}, epochs, updates, checkpoint, validate, on)
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - average)) if average else None
+    if average:
+        adam.register_step_post_hook(lambda *_: mean.update_parameters(network))
+    parts = {"network": network, "mean": mean, "adam": adam, "schedule": schedule}
+    run = Run(parts, epochs, updates, checkpoint, validate, on)
     wrapped, optimiser = on.setup(network, adam)
     if run.random is not None:
         torch.set_rng_state(run.random)
     with bar(total, what, "update", progress, initial=run.begun * updates, mininterval=1) as run.bar:
         offline_training(wrapped, X, loss, optimiser, run)
-    if run.best:
-        network.load_state_dict(run.best["network"])
+    if run.best or average:
+        network.load_state_dict(run.best["network"] if run.best else mean.module.state_dict())
     return run.history
 
 
@@ -119,11 +126,12 @@ class Run:
 
     def _judge(self):
         if self.validate:
-            error = float(self.validate(self.parts["network"]))
+            network = self.parts["mean"].module if "mean" in self.parts else self.parts["network"]
+            error = float(self.validate(network))
             self.history[-1]["validation error"] = error
             if math.isfinite(error) and error < (self.best["error"] if self.best else math.inf):
-                state = self.parts["network"].state_dict()
-                self.best = {"error": error, "network": {name: value.clone() for name, value in state.items()}}
+                state = {name: value.clone() for name, value in network.state_dict().items()}
+                self.best = {"error": error, "network": state}
 
 
 class Shuffled:

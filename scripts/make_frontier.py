@@ -1,6 +1,6 @@
 """Error against cost of every setting of the solver; with ``--keep`` into data/frontier.json.
 
-python scripts/make_frontier.py [--keep]
+python scripts/make_frontier.py [--keep] [PART ...]    parts: beats, sizes, reentry, sheets; all by default
 
 Some ten minutes on two cores, which should have nothing else to do: settings take turns, the fastest of several runs
 counts.
@@ -137,9 +137,12 @@ def throughput():
     return [{"how": how, "ms a sheet": round(ms / 16, 1)} for how, ms in best.items()]
 
 
-record = {"beats": beats(), "sizes": sizes(), "reentry": reentry(), "sheets": throughput()}
-for name, rows in record.items():
-    table = pd.DataFrame(rows)
+FILE = Path(__file__).parents[1] / "data" / "frontier.json"
+PARTS = {"beats": beats, "sizes": sizes, "reentry": reentry, "sheets": throughput}
+record = json.loads(FILE.read_text()) if FILE.exists() else {}
+record |= {name: PARTS[name]() for name in [part for part in PARTS if part in sys.argv] or PARTS}
+for name in PARTS:
+    table = pd.DataFrame(record[name])
     if name == "sizes":
         table = table.pivot(index=["setting", "part"], columns="side", values="ns")
     print(f"\n{name}\n{table.to_string(float_format=lambda x: f'{x:.3g}')}")
@@ -149,5 +152,4 @@ record |= {
     "versions": {"python": python_version(), **{p: version(p) for p in ("cepkit", "numpy", "numba", "llvmlite")}},
 }  # fmt: skip
 if "--keep" in sys.argv:
-    file = Path(__file__).parents[1] / "data" / "frontier.json"
-    replace_file(file, (json.dumps(record, indent=1) + "\n").encode())
+    replace_file(FILE, (json.dumps(record, indent=1) + "\n").encode())

@@ -14,9 +14,9 @@ BUDGET = {"all": 9000, "core": 5300, "file": 400, "function": 60}
 #: The first surrogate of stimuli, which a flow map shall replace: by its lines the package may be over, and the script
 #: says so.
 LEAVING = ("bench.methods.paced", "bench.methods.paced_examples", "bench.methods.event_sheet")
-#: Lines that a step for each block costs the solver, tables and second order included, and that nothing has paid for
-#: yet: the script counts them as over the budget too.
-OWED = 312
+#: Lines that nothing has paid for yet: a step for each block costs the solver 312, tables and second order included,
+#: and the LSTM's training on free runs 263, compiled.  The script counts them as over the budget too.
+OWED = 575
 LARGE = {"cell.py": 500, "kernel.py": 500}
 
 

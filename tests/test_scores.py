@@ -29,7 +29,7 @@ def future(truth):
 def test_a_perfect_model_scores_zero(truth, scaling, future):
     table = cep.score({"perfect": future}, truth, scaling)
     assert table.z_mse.dims == ("model", "variable", "start")
-    for metric in ("mse_published", "z_mse", "rmse"):
+    for metric in ("mse_published", "mse_truth_range", "z_mse", "rmse"):
         assert float(abs(table[metric]).max()) == 0
 
 
@@ -57,6 +57,16 @@ def test_the_published_metric_by_hand(truth, future):
 
     expected = [np.mean((remap(a) - remap(b)) ** 2) for a, b in zip(wrong.Vm.values, future.Vm.values, strict=True)]
     np.testing.assert_allclose(got, expected)
+
+
+def test_by_the_range_of_the_truth(truth, future):
+    """An offset of a tenth of the truth's range is 0.2 of [-1, 1]; where the truth is flat any error is a failure."""
+    span = future.max(("lead_time", "y", "x")) - future.min(("lead_time", "y", "x"))
+    got = cep.score({"m": future + 0.1 * span}, truth).mse_truth_range
+    np.testing.assert_allclose(got, 0.04, rtol=1e-4)
+    flat = xr.zeros_like(future)
+    assert cep.score({"m": flat}, flat).mse_truth_range.max() == 0
+    assert cep.score({"m": flat + 1e-9}, flat).mse_truth_range.min() > 1e100
 
 
 def test_persistence_by_hand(truth, scaling):

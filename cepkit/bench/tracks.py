@@ -60,9 +60,14 @@ WINDOWS = {
     "lstm": {
         "training": Training(window=750, stride=60, epochs=4, learning_rate=3e-3, decay=True, clip=1.0),
         "finish": Training(window=1000, stride=80, epochs=2, learning_rate=3e-4, decay=True, clip=0.3),
+        "given": (500, 501), "horizons": (500, 500), "polishes": 0,
+        "whitened": False, "bounded": False, "chosen": False,
     },
-    "neural_ode": {"training": Training(window=1000, stride=60, epochs=4, learning_rate=3e-3, decay=True, clip=1.0)},
-}
+    "neural_ode": {
+        "training": Training(window=1000, stride=60, epochs=4, learning_rate=3e-3, decay=True, clip=1.0),
+        "bounded": False, "chosen": False,
+    },
+}  # fmt: skip
 #: Where there are no late runs: a load that only runs of seconds have shown is a clock of the run.
 WITHOUT_LATE = {"paced": {"without": ("load",)}}
 

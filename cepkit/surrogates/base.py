@@ -99,7 +99,7 @@ class Surrogate:
         if isinstance(configuration, str):
             configuration = self.configurations[one_of("configuration", configuration, self.configurations)]
         if isinstance(configuration, dict):
-            plain = {"training", "finish"} & set(configuration)
+            plain = {"training", "finish", "polish"} & set(configuration)
             nested = {k: Training(**configuration[k]) for k in plain if isinstance(configuration[k], dict)}
             configuration = self.Settings(**configuration | nested)
         return dataclasses.replace(configuration or self.Settings(), **changes)

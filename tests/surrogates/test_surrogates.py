@@ -225,7 +225,7 @@ def test_a_second_pass_trains_the_free_run(trajectory):
     first = Training(window=60, stride=1, epochs=6, learning_rate=1e-2, decay=True)
     second = Training(window=80, stride=1, epochs=6, learning_rate=5e-3, decay=True, clip=1.0, skip=20)
     once = small_lstm(training=first).fit(trajectory, progress=False)
-    twice = small_lstm(training=first, finish=second, given=40).fit(trajectory, progress=False)
+    twice = small_lstm(training=first, finish=second, given=(30, 41), horizons=(30, 40)).fit(trajectory, progress=False)
     assert [epoch["epoch"] for epoch in twice.card["training"]] == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6]
     assert twice.card["training"][-1]["updates"] == (200 - 20 - 80 + 1) // 16
     starts = [60.0, 71.0, 85.0]
