@@ -57,7 +57,7 @@ def test_a_refit_writes_better_and_is_read_as_before():
         true = torch.cat([X, network.run_free(X, 40)], 1)
         before = network.outputs(X, 40)
         network.g.weight.add_(0.05 * torch.randn_like(network.g.weight))
-    spoilt = float(((network.run_free(X, 40) - true[:, 10:]) ** 2).mean())
+    spoilt = ((network.run_free(X, 40) - true[:, 10:]) ** 2).mean().item()
     lstm.refit(network, true, given=10, ridge=(1e-9, 1e-9))
     assert ((network.run_free(X, 40) - true[:, 10:]) ** 2).mean().item() < 0.1 * spoilt
     assert torch.corrcoef(torch.stack([network.outputs(X, 40).flatten(), before.flatten()]))[0, 1] > 0.99
@@ -109,7 +109,7 @@ def test_weights_are_chosen_by_free_runs_on_what_is_held_back():
     trajectory = wave(400)
     learn, held = trajectory.isel(time=slice(None, 300)), trajectory.isel(time=slice(300, None))
     recipe = Training(window=60, stride=2, epochs=12, learning_rate=1e-2, average=0.1)
-    model = small_lstm(training=recipe, finish=recipe, given=(20, 30), horizons=(5, 30), bounded=True)
+    model = small_lstm(training=recipe, finish=recipe, given=(20, 30), horizons=(5, 30), bounded=True, chosen=True)
     model.fit(learn, validation=([held],), progress=False)
     errors = [epoch["validation error"] for epoch in model.card["training"] if epoch["epoch"] > 0][12:]
     windows = Windows([to_tensor(model.scaling.apply(held))], 66)
