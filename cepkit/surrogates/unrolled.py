@@ -116,6 +116,7 @@ class Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, W_in, W_own, bias, h, c, steps):
+        """The run, of which all gates, cells and outputs are kept."""
         layers, batch, H = h.shape
         G = torch.empty(layers, steps, batch, 4 * H)
         C, Y = torch.empty(2, layers, steps + 1, batch, H)
@@ -126,6 +127,7 @@ class Unrolled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        """Backpropagation through time."""
         W_in, W_own, G, C, Y = ctx.saved_tensors
         dY, dC = torch.zeros_like(Y), torch.zeros_like(C[:, 0])
         dY[-1] = gradient
