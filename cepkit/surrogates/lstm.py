@@ -55,7 +55,7 @@ CONFIGURATIONS = {
         ),
     ),
     "smoke": Settings(
-        hidden=16, components=16, forget_bias=1.0, departures=(SMALL,),
+        hidden=16, components=16, forget_bias=1.0, chosen=True, departures=(SMALL,),
         training=Training(window=100, stride=50, epochs=2, learning_rate=3e-3, decay=True),
     ),
 }  # fmt: skip
