@@ -29,6 +29,7 @@ class Training:
     clip: float | None = None  # bound on the norm of the gradient
     skip: int = 0  # frames left out at the beginning of a trajectory
     average: float | None = None  # keep a running mean of the weights, with so much of the new ones in each update
+    seconds: float | None = None  # stop after the epoch in which so much time has gone by
 
 
 def offline_training(network, X, loss, adam, run):
@@ -50,14 +51,14 @@ def offline_training(network, X, loss, adam, run):
 
 
 def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None, clip=None, average=None,
-         checkpoint=None, progress=True, what="training", validate=None, on=None):  # fmt: skip
+         seconds=None, checkpoint=None, progress=True, what="training", validate=None, on=None):  # fmt: skip
     """Train whatever is trained by gradients: :func:`offline_training` with all that surrounds it.
 
-    It takes ``epochs`` of so many ``updates``; after each epoch ``X`` is shuffled anew and ``checkpoint`` is written,
-    from which an interrupted training goes on with the same random numbers. ``schedule`` is that of the learning rate
-    (None, "cosine" or "one-cycle"), ``clip`` bounds the norm of the gradient; with ``average`` what is judged and
-    stays is a running mean of the weights. Where ``validate(network)`` gives an error, the weights of the epoch with
-    the least one stay. ``on`` are Devices, or Lightning's Fabric.
+    It takes ``epochs`` of so many ``updates``, none of which begins after ``seconds``; after each, ``X`` is shuffled
+    anew and ``checkpoint`` is written, from which an interrupted training goes on with the same random numbers.
+    ``schedule`` is that of the learning rate (None, "cosine" or "one-cycle"), ``clip`` bounds the norm of the gradient;
+    with ``average`` what is judged and stays is a running mean of the weights. Where ``validate(network)`` gives an
+    error, the weights of the epoch with the least one stay. ``on`` are Devices, or Lightning's Fabric.
 
     Returned is the history: per epoch its number, mean loss, updates, seconds, and validation error where there is one.
     A loss that is not finite is a FloatingPointError.
@@ -77,7 +78,7 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
     if average:
         adam.register_step_post_hook(lambda *_: mean.update_parameters(network))
     parts = {"network": network, "mean": mean, "adam": adam, "schedule": schedule}
-    run = Run(parts, epochs, updates, checkpoint, validate, on)
+    run = Run(parts, epochs, updates, checkpoint, validate, on, seconds or math.inf)
     wrapped, optimiser = on.setup(network, adam)
     if run.random is not None:
         torch.set_rng_state(run.random)
@@ -91,15 +92,17 @@ def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None
 class Run:
     """Where a training stands: its counters, its history, its checkpoint, its best weights."""
 
-    def __init__(self, parts, epochs, updates, checkpoint, validate, on):
+    def __init__(self, parts, epochs, updates, checkpoint, validate, on, seconds):
         self.parts = {name: part for name, part in parts.items() if part is not None}
         self.length, self.updates, self.checkpoint, self.validate, self.on = epochs, updates, checkpoint, validate, on
         self.history, self.random, self.best = resume(checkpoint, self.parts)
-        self.begun, self.done, self.backward = len(self.history), 0.0, on.backward
+        self.begun, self.done, self.backward, self.seconds = len(self.history), 0.0, on.backward, seconds
 
     def epochs(self):
         """Numbers of the epochs that are left; what follows each is kept."""
         for i in range(self.begun, self.length):
+            if sum(entry["seconds"] for entry in self.history) > self.seconds:
+                break
             began, self.i, self.total = time.perf_counter(), i, 0.0
             yield i
             entry = {"epoch": i + 1, "loss": self.total / max(self.updates, 1), "updates": self.updates}

@@ -1,13 +1,11 @@
-"""Make data/gpu/*.json: the solver on a GPU, and the paper's networks trained there at their published sizes.
+"""Make data/gpu/*.json: the solver and the kept networks on a GPU.
 
-python scripts/make_gpu.py [solver|clocks|lstm|neural_ode ...] [--minutes 12]
+python scripts/make_gpu.py [solver|clocks ...]
 
-Without names, everything in turn.  A training in full takes longer than a lent GPU stays, so the stride between
-windows is widened until it fits into so many minutes: fewer updates, on windows that cover the same frames.
+Without names, both.  The paper's networks at their published sizes are trained by make_lstm.py.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -20,12 +18,10 @@ import torch
 from numba import cuda
 
 import cepkit as cep
-from cepkit import bench, forecast, surrogates
-from cepkit.dataset import Windows, to_tensor
+from cepkit import forecast, surrogates
 from cepkit.fields import VARIABLES
 from cepkit.solver import VERSION
 from cepkit.store import replace_file
-from cepkit.training import Devices, Shuffled, tune
 
 FOLDER = Path(__file__).parents[1] / "data" / "gpu"
 
@@ -92,53 +88,13 @@ def clocks():
     keep("clocks", rows, what="ms for 500 frames of all starts, history read")
 
 
-def fitting(model, runs, minutes):
-    """The model with the smallest stride whose training takes so many minutes here, and seconds per update."""
-    s = model.settings
-    size = 4 * np.prod([runs[0].sizes[d] for d in ("y", "x")])
-    network = model.build(int(size)).to(model.device)
-    X = torch.randn(s.training.window + 16 * 40, int(size), device=model.device)
-    batches = Shuffled(Windows([X], s.training.window, 1), 16)
-    history = tune(network, batches, model.loss, epochs=2, updates=batches.updates, learning_rate=1e-3, progress=False,
-                   on=Devices(model.device))  # fmt: skip
-    each = history[1]["seconds"] / batches.updates  # the first epoch warms up
-    updates = s.training.epochs * sum(len(r.time) for r in runs) / s.training.batch
-    stride = max(1, int(np.ceil(updates * each / (60 * minutes))))
-    return type(model)(dataclasses.replace(s, training=dataclasses.replace(s.training, stride=stride))), each
-
-
-def train(name, configuration, minutes):
-    track = bench.make_track("fixed", "laptop", progress=False)
-    runs, _ = track.learning("train")
-    model = surrogates.registry[name](configuration)
-    published = model.settings.training.stride
-    model, each = fitting(model, runs, minutes)
-    print(name, configuration, f"{each:.3f} s an update, stride {model.settings.training.stride}", flush=True)
-    bench.fit(model, track, progress=False)
-    table = bench.evaluate(model, track, name=name, progress=False)
-    scores = [{k: row[k] for k in ("test", "variable", "metric", "value", "low", "high")}
-              for row in json.loads(table.to_json(orient="records"))]  # fmt: skip
-    test = track.tests["beat"]
-    (history, _), truth = test.given(), to_tensor(test.truth())
-    beat = forecast.clock(model, history.isel(start=[0]), 500, repeats=9)
-    many = forecast.clock(model, history, 500, repeats=3)
-    keep(f"{name}-{configuration}", scores, configuration=model.configuration, published_stride=published,
-         training=model.card["training"], weights=model.card["weights"], seconds_per_update=each,
-         beat={"starts 1": beat, f"starts {len(truth)}": many}, data=track.card["data_hash"])  # fmt: skip
-
-
 PARTS = {"solver": solver, "clocks": clocks}
-for kind in ("lstm", "neural_ode"):
-    for size in ("published_code", "paper"):
-        PARTS[f"{kind}-{size}"] = (kind, size)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
-    parser.add_argument("--minutes", type=float, default=12)
     given = parser.parse_args()
     if not cuda.is_available():
         raise SystemExit("no CUDA device here; what data/gpu holds was made on one")
     for part in given.parts or PARTS:
-        make = PARTS[part]
-        train(*make, given.minutes) if isinstance(make, tuple) else make()
+        PARTS[part]()

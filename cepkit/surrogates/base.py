@@ -1,8 +1,4 @@
-"""What every surrogate is: ``fit``, ``rollout``, ``save`` and ``load``, and the checks at its door.
-
-A surrogate never sees a trajectory when it forecasts: :meth:`Surrogate.rollout` is handed the
-history and nothing else, so there is no future to peek at.
-"""
+"""What every surrogate is: ``fit``, ``rollout``, ``save`` and ``load``, and the checks at its door."""
 
 import dataclasses
 import time
@@ -60,17 +56,6 @@ class Surrogate:
 
     ``settings`` and ``configuration`` are what it was made with, an instance of ``Settings`` and plain data; ``card``
     says where it comes from: data and their hash, seeds, training history, versions.
-
-    Examples
-    --------
-    >>> class Resting(cep.surrogates.Surrogate):
-    ...     name = "resting"
-    ...     def _rollout(self, X, start, steps):
-    ...         return X[:, -1:].expand(-1, steps, -1)
-    ...
-    >>> trajectory, _ = cep.check.toy()
-    >>> dict(Resting().fit(trajectory).rollout(trajectory, steps=5).sizes)
-    {'start': 1, 'lead_time': 5, 'y': 4, 'x': 4}
     """
 
     name = None
@@ -94,8 +79,9 @@ class Surrogate:
     def _chosen(self, configuration, changes):
         """Settings by a name, by a card's plain data or by themselves, with changes."""
         known = [field.name for field in dataclasses.fields(self.Settings)]
-        for name in set(changes) - set(known):
-            raise ValueError(f"{name}={changes[name]!r} is no setting of {self.name}; choose from {', '.join(known)}")
+        given = (configuration if isinstance(configuration, dict) else {}) | changes
+        for name in given.keys() - set(known):
+            raise ValueError(f"{name}={given[name]!r} is no setting of {self.name}; choose from {', '.join(known)}")
         if isinstance(configuration, str):
             configuration = self.configurations[one_of("configuration", configuration, self.configurations)]
         if isinstance(configuration, dict):

@@ -63,8 +63,7 @@ class Beat(Surrogate):
 class LastBeat(Beat):
     """The tape recorder: plays the last full cycle of the history again and again.
 
-    A history shorter than a cycle holds no beat to copy; then the last beat of the training part,
-    kept by ``fit``, is played from the phase (time modulo cycle length) at which the history ends.
+    Where the history is shorter, that of the training part is played, from the phase at which the history ends.
     """
 
     def _fit(self, learning):

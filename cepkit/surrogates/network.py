@@ -84,9 +84,9 @@ class Network(Surrogate):
             batches = Shuffled(windows, t.batch, s.seed + 1000 * number)
             history += tune(
                 network, batches, loss, epochs=t.epochs, updates=batches.updates, learning_rate=t.learning_rate,
-                schedule="cosine" if t.decay else None, clip=t.clip, average=t.average, progress=learning.progress,
-                checkpoint=learning.checkpoint and f"{learning.checkpoint}-{number}", validate=validate,
-                on=Devices(self.device),
+                schedule="cosine" if t.decay else None, clip=t.clip, average=t.average, seconds=t.seconds,
+                progress=learning.progress, checkpoint=learning.checkpoint and f"{learning.checkpoint}-{number}",
+                validate=validate, on=Devices(self.device),
             )  # fmt: skip
         self.network = network if basis is None else self._absorb(network, basis)
         self.network.to(self.device).eval()
@@ -121,11 +121,7 @@ class Network(Surrogate):
         return validate
 
     def _absorb(self, network, basis):
-        """The network that reads and writes frames, from the one trained on their components.
-
-        Components are a linear map of a frame, and the first and last layers are linear: two linear
-        maps in a row are one.
-        """
+        """The network that reads and writes frames, from the one of components: two linear maps in a row are one."""
         state = network.state_dict()
         back = (basis / basis.square().sum(0)).T  # (K, N_in), for columns that are orthogonal
         for name in self.reads:

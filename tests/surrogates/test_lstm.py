@@ -1,5 +1,8 @@
 """What trains the LSTM: the compiled free run and its gradient, averaged weights, least squares, validation."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -121,3 +124,50 @@ def test_weights_are_chosen_by_free_runs_on_what_is_held_back():
     own = forecast(model, held, draw_starts(held, 5, 20, 40), 20, 40)
     for name in ("Vm", "Cai", "CaSR", "CaSS"):
         assert learn[name].min() <= own[name].min() and own[name].max() <= learn[name].max()
+
+
+def test_an_eighth_of_the_gates_can_start_with_long_memories():
+    torch.manual_seed(0)
+    network = small_lstm(hidden=1600, memory=500).build(6).NN_LSTM
+    for k in range(2):
+        i, f, *_ = (network.get_parameter(f"bias_ih_l{k}") + network.get_parameter(f"bias_hh_l{k}")).view(4, -1)
+        memory = 1 / (1 - f.sigmoid())
+        assert (memory[200:] < 4).all()
+        few = memory[:200]
+        assert torch.allclose(i.sigmoid()[:200], 1 / few, rtol=1e-3)
+        assert 2 <= few.min() < 20 and 480 < few.max() <= 500
+        assert torch.allclose(few.quantile(torch.tensor([0.25, 0.75])), torch.tensor([126.0, 376.0]), rtol=0.2)
+
+
+def test_the_error_of_the_mean_has_a_weight_of_its_own():
+    torch.manual_seed(0)
+    network, X, unit = lstm.LSTMNetwork(6, 8), torch.randn(3, 30, 6), torch.rand(6)
+    error = unit * (X[:, 10:] - network.run_free(X[:, :10], 20))
+    alone, both = (lstm.free_running(network, X, 10, unit, level) for level in (0.0, 3.0))
+    torch.testing.assert_close(alone, (error**2).mean())
+    torch.testing.assert_close(both - alone, 3 * (error.mean(1) ** 2).mean())
+
+
+def test_some_free_runs_begin_with_a_single_frame(monkeypatch):
+    seen = []
+    note = lambda network, X_b, given, *_: seen.append((given, X_b.shape[1] - given))  # noqa: E731
+    monkeypatch.setattr(lstm, "free_running", note)
+    model = small_lstm(given=(20, 30), cold=0.25, horizons=(5, 40, 80))
+    model.unit = 1.0
+    torch.manual_seed(0)
+    for stage, done, horizon in ((0, 0.0, 5), (0, 1.0, 40), (1, 1.0, 80)):
+        seen.clear()
+        for _ in range(400):
+            model._free(None, torch.zeros(1, 200, 2), done, stage)
+        given = np.array([g for g, _ in seen])
+        assert {h for _, h in seen} == {horizon} and 0.18 < np.mean(given == 1) < 0.32
+        assert set(given[given > 1]) == set(range(20, 30))
+
+
+def test_a_training_ends_after_its_time(monkeypatch):
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)  # an epoch takes 1 s
+    monkeypatch.setattr(training, "time", clock)
+    batches = training.Shuffled(Windows(torch.randn(60, 1), 4, 1), 8, seed=0)
+    given = dict(epochs=50, updates=batches.updates, progress=False)
+    loss = lambda network, X_b, done: (network(X_b) ** 2).mean()  # noqa: E731
+    assert len(training.tune(torch.nn.Linear(1, 1), batches, loss, seconds=2.5, **given)) == 3

@@ -160,6 +160,17 @@ def test_elbo_loss_by_hand(neural_ode):
         torch.testing.assert_close(elbo_loss(net, X, sigma=0.5), expected)
 
 
+def test_a_neural_ode_of_rescaled_windows_does_not_see_scale_and_offset(trajectory):
+    training = Training(window=20, stride=20, epochs=1)
+    model = surrogates.NeuralODE("smoke", rescaled=True, components=None, given=None, training=training)
+    model.fit(trajectory, progress=False)
+    history = trajectory.isel(time=slice(-20, None))
+    for forecast_of in (lambda window: model.rollout(window, 10), model.reconstruct):
+        once, twice = forecast_of(history), forecast_of(2 * history + 1)
+        for v in VARIABLES:
+            np.testing.assert_allclose(twice[v], 2 * once[v] + 1, rtol=1e-3, atol=1e-4 * float(abs(once[v]).max()))
+
+
 def test_the_named_configurations_are_the_papers():
     def weights(model):
         with torch.device("meta"):
