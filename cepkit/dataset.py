@@ -148,6 +148,22 @@ class Windows:
         return self.X[frames]
 
 
+class Drifted(Windows):
+    """Windows of beats to come: to each is added its change in the last ``frames``, up to ``share`` times.
+
+    A slow drift is nearly linear, and the windows that are judged lie beyond those that are learnt from (extrapolation
+    between samples: DeVries and Taylor, arXiv:1702.05538).  ``frames`` is a whole number of beats.
+    """
+
+    def __init__(self, X, length, stride, frames, share):
+        super().__init__([piece[frames:] for piece in X], length, stride)
+        self.change, self.share = self.X - torch.cat([piece[:-frames] for piece in X]), share
+
+    def __getitem__(self, indices):
+        at = self.starts[torch.as_tensor(indices)][:, None] + torch.arange(self.length)
+        return self.X[at] + self.share * torch.rand(len(at), 1, 1).to(self.X) * self.change[at]
+
+
 def checked(fields, argument):
     """A trajectory, or histories, in form; a ValueError in the caller's words for what is neither."""
     fields = in_form(fields, argument)

@@ -11,11 +11,12 @@ from cepkit.fields import VARIABLES
 
 #: Of gates and voltage, and of concentrations.
 PRECISIONS = {"float64": (np.float64,) * 2, "mixed": (np.float32, np.float64), "float32": (np.float32,) * 2}
+TILES = {1: (simd.BLOCK,), 2: (4, 8), 3: (2, 4, 4)}  # nodes of a block along the axes
 
 
 def tiles(shape):
     """Nodes in the order in which they are kept: compact tiles, of a block each where the shape allows."""
-    tile = {1: (simd.BLOCK,), 2: (4, 8), 3: (2, 4, 4)}[len(shape)]
+    tile = TILES[len(shape)]
     index = np.indices(shape).reshape(len(shape), -1)
     sides = np.array(tile)[:, None]
     return np.lexsort((*(index % sides)[::-1], *(index // sides)[::-1]))
@@ -41,7 +42,7 @@ class State:
         if self.V.dtype not in kept:
             kept[self.V.dtype] = self._neighbours(node)
         self.grid, self.near = kept[self.V.dtype]
-        self.conductances = self.rows(conductances)
+        self.conductances, self.more = self.rows(conductances), {}
 
     def places(self):
         """Forth and back along each direction: where the neighbours stand (cells,), and how strongly they pull."""
@@ -87,7 +88,8 @@ class State:
         flat = np.broadcast_to(values, self.tissue.shape).reshape(-1)[self.order]
         return np.pad(flat, (0, self.cells - self.n), mode="edge").reshape(self.blocks, -1)
 
-    def _view(self, name):
+    def block_view(self, name):
+        """A variable of all blocks, (blocks, BLOCK), to read and write."""
         if name == "Vm":
             return self.V.reshape(self.blocks, -1)
         if name in cell.VOLTAGE_GATES:
@@ -96,17 +98,17 @@ class State:
         return self.conc[:, first : first + simd.BLOCK]
 
     def __getitem__(self, name):
-        values = np.empty(self.n, self._view(name).dtype)
-        values[self.order] = self._view(name).reshape(-1)[: self.n]
+        values = np.empty(self.n, self.block_view(name).dtype)
+        values[self.order] = self.block_view(name).reshape(-1)[: self.n]
         return values.reshape(self.tissue.shape)
 
     def __setitem__(self, name, values):
-        self._view(name)[:] = self.padded(values)
+        self.block_view(name)[:] = self.padded(values)
 
     def arrays(self):
         """What a checkpoint must hold."""
         names = ("V", "before", "gap", "gates", "conc", "speed", *(["flow"] if self.second else []))
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | self.more
 
     def restore(self, arrays):
         for name, values in self.arrays().items():
@@ -160,7 +162,16 @@ class Engine:
         members[:], counts = np.arange(blocks), np.zeros((2, levels), np.int64)
         counts[0, 0] = blocks
         first, near = near.indptr.astype(np.int64), near.indices.astype(np.int64)
-        return kernel.Plan(np.zeros(blocks, np.int64), self.state.speed, members, halo, counts, near, first)
+        carried, course = np.zeros(blocks, np.int8), np.zeros((4, self.state.cells), self.state.V.dtype)
+        level, speed = np.zeros(blocks, np.int64), self.state.speed
+        return kernel.Plan(level, speed, members, halo, counts, near, first, carried, course)
+
+    def settle(self, frame):
+        """See to it that the state is that of a frame."""
+
+    def report(self):
+        """Attributes for the trajectory."""
+        return {}
 
     def run(self, first, count):
         """Go on from frame ``first``: ``(count, 4, *tissue.shape)``, activations (events, 2): time [ms] and node."""

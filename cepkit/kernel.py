@@ -58,8 +58,9 @@ Stimuli = namedtuple("Stimuli", "pulses masks touched")
 Clock = namedtuple("Clock", "start macro per_frame parts cuts limits calm second together")
 #: Which block is on which level, and how fast it is (blocks,); the members of each level and their neighbours on other
 #: levels (levels, blocks), and how many these are (2, levels); the neighbours of block b are ``near[first[b] :
-#: first[b + 1]]``.
-Plan = namedtuple("Plan", "level speed members halo counts near first")
+#: first[b + 1]]``.  Where ``carried`` (blocks,), somebody else knows the voltage: ``course`` (4, cells) holds it as a
+#: cubic of the time since ``start``.  Such a block is on level -1.
+Plan = namedtuple("Plan", "level speed members halo counts near first carried course")
 #: Receives the activations, one row a thread: how many, which node, and when [ms].
 Notes = namedtuple("Notes", "threshold count nodes times")
 #: The threads: arrivals at the barrier (1,), scratch (threads, (N_SCRATCH + 2 * directions) * BLOCK), what neighbours
@@ -189,12 +190,17 @@ def _ahead(V, before, weight, first, out, at):
 
 
 @inline
-def _beside(V, before, origin, then, b, done, gap, along, macro):
+def _beside(V, before, origin, then, b, other, level, gap, along, macro, course, since):
     """What a level sees of a block on another ``along`` ms into the macro step: carried on, or interpolated if done.
 
-    It then is the parabola through its ends with the slope at the second.
+    It then is the parabola through its ends with the slope at the second; on level -1 it is its course.
     """
-    if done:
+    if other < 0:
+        t = V.dtype.type(since + along)
+        for i in range(b * BLOCK, (b + 1) * BLOCK):
+            v = get(course[2], i) + t * get(course[3], i)
+            then[np.uint64(i)] = get(course[0], i) + t * (get(course[1], i) + t * v)
+    elif other > level:
         share, slope = V.dtype.type(along / macro), V.dtype.type(macro / gap)
         for i in range(b * BLOCK, (b + 1) * BLOCK):
             now = get(V, i)
@@ -294,17 +300,17 @@ def _choose(plan, limits, together, pulses, touched, t, macro):
 
     Lists the members of each level, and the blocks that these see on other levels.
     """
-    level, speed, members, halo, counts, near, first = plan
+    level, speed, members, halo, counts, near, first, carried, _ = plan
     blocks, levels = members.shape[1], members.shape[0]
     for b in range(blocks):
-        level[b] = 0
-        for k in range(levels - 1):
+        level[b] = -1 if carried[b] else 0
+        for k in range(0 if carried[b] else levels - 1):
             if speed[b] > limits[k]:
                 level[b] = k + 1
     for k in range(pulses.shape[0]):
         if pulses[k, 0] < t + macro and t < pulses[k, 1]:
             for b in range(blocks):
-                if touched[np.int64(pulses[k, 3]), b]:
+                if touched[np.int64(pulses[k, 3]), b] and not carried[b]:
                     level[b] = levels - 1
     if together:
         top = 0
@@ -316,15 +322,17 @@ def _choose(plan, limits, together, pulses, touched, t, macro):
         for b in range(blocks):
             if level[b] == k:
                 for at in range(first[b], first[b + 1]):
-                    level[near[at]] = max(level[near[at]], k - 1)
+                    if not carried[near[at]]:
+                        level[near[at]] = max(level[near[at]], k - 1)
     for k in range(levels):
         counts[0, k] = counts[1, k] = 0
     for b in range(blocks):
         own, others = level[b], 0
         for at in range(first[b], first[b + 1]):
-            others |= 1 << level[near[at]]
-        members[own, counts[0, own]] = b
-        counts[0, own] += 1
+            others |= 0 if carried[near[at]] else 1 << level[near[at]]
+        if own >= 0:
+            members[own, counts[0, own]] = b
+            counts[0, own] += 1
         for k in range(levels):
             if k != own and others >> k & 1:
                 halo[k, counts[1, k]] = b
@@ -360,10 +368,10 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
     pulses, masks, touched = stimuli
     start, macro, per_frame, parts, cuts, limits, calm, second, together = clock
     counter, scratch, seen, origin = team
-    level, speed, members, halo, counts = plan.level, plan.speed, plan.members, plan.halo, plan.counts
+    level, speed, members, halo, counts, _, _, carried, course = plan
     W, levels, per_block, blocks = scratch[thread], parts.shape[0], conductances.shape[0] > 1, gates.shape[0]
     nodes, times, threshold, rectify = notes.nodes[thread], notes.times[thread], notes.threshold, tables.rectifier
-    real, met, events, done = V.dtype.type, 0, 0, 0
+    real, met, events, done, solved = V.dtype.type, 0, 0, 0, len(carried) - carried.sum()
     cap = limits[-1] if second is not None and levels > 2 else np.inf
     while done < frames.shape[0] * per_frame:
         t_macro, span = start + done * macro, 1
@@ -371,7 +379,7 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
             if thread == 0:
                 _choose(plan, limits, together, pulses, touched, t_macro, calm * macro)
             met = _meet(counter, met, threads)
-            span = calm if counts[0, 0] == blocks and per_frame - done % per_frame >= calm else 1
+            span = calm if counts[0, 0] == solved and per_frame - done % per_frame >= calm else 1
         todo = _used(counts)  # told first: the next plan may be made while others still look for more levels
         for k in range(levels - 1, -1, -1):
             if not todo >> k & 1:
@@ -397,8 +405,7 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
                         _diffuse(V, now, first, W, pulls, mine, real(h))
                         gap[b] = (step % cut + 1) * h
                         if step % cut == cut - 1:
-                            begin = t + h - dt
-                            events = _note(V, before, first, node, begin, dt, threshold, nodes, times, events)
+                            events = _note(V, before, first, node, t + h - dt, dt, threshold, nodes, times, events)
                         if levels > 1 and step == steps - 1:
                             speed[b] = _fastest(V, before, first, ours, dt, cap)
                     if step < steps - 1:
@@ -406,7 +413,8 @@ def advance(thread, threads, team, clock, plan, unknowns, grid, cells, tables, s
                 if step < steps - 1:
                     for j in range(around * thread // threads, around * (thread + 1) // threads):
                         b = halo[k, j]
-                        _beside(V, before, origin, then, b, level[b] > k, gap[b], (step + 1.5) * h, span * macro)
+                        _beside(V, before, origin, then, b, level[b], k, gap[b], (step + 1.5) * h, span * macro, course,
+                                t_macro - start)  # fmt: skip
                 met = _meet(counter, met, threads)
         done += span
         if done % per_frame == 0:

@@ -53,7 +53,7 @@ def _engine(device, levels):
 def simulate(
     tissue, protocol, duration, dt="adaptive", save_every=1.0, refine=1, cell_type="epi", parameters=None,
     initial=None, dtype="float64", save=VARIABLES, store=None, progress=True, threads=None,
-    activation_level=THRESHOLD, device="cpu", attrs=None, tolerance=0.02,
+    activation_level=THRESHOLD, device="cpu", attrs=None, tolerance=0.02, carry=None,
 ):  # fmt: skip
     """Simulate a tissue under a pacing protocol.
 
@@ -82,6 +82,8 @@ def simulate(
         By default all processors this process may use; more attributes to write, which do not enter the run's hash.
     device : {"cpu", "cuda", "auto"}
         ``"cuda"`` needs an NVIDIA GPU and a fixed ``dt``; ``"auto"`` takes one where there is one.
+    carry : FlowMap, optional
+        Carries blocks of cells where nothing happens, see ``FlowMap.simulate``; ``carried`` in attrs says how much.
 
     Returns
     -------
@@ -119,6 +121,7 @@ def simulate(
         parameters={name: np.asarray(value).tolist() for name, value in parameters.items()},
         initial=digest(*(initial[name] for name in cell.STATES)), dtype=dtype, save=list(save),
         solver=LOCAL_VERSION if levels[3] else VERSION,
+        **({"carry": carry.hash} if carry else {}),
     )  # fmt: skip
     count = round(duration / save_every)
     target = TrajectoryStore(store, tissue, save, count, save_every, attrs)
@@ -128,7 +131,8 @@ def simulate(
         state = State(fine, initial, conductances, dtype)
         del initial
         given = _stimuli(protocol, state, refine), activation_level, int(threads)
-        engine = _engine(device, levels)(state, constants, cell_type, save_every, levels, *given)
+        kind = carry.engine if carry else _engine(device, levels)
+        engine = kind(state, constants, cell_type, save_every, levels, *given)
         return _run(engine, target, tissue, refine, count, dt, progress)
 
 
@@ -153,10 +157,11 @@ def _run(engine, target, tissue, refine, count, dt, progress):
             steps.update(len(frames))
             if target.due(done, len(frames)):
                 target.checkpoint(done, state)
+    engine.settle(done)
     final = np.empty((len(cell.STATES), *tissue.shape))
     for k, name in enumerate(cell.STATES):
         final[k] = state[name][coarse]
-    return target.finish(final, cell.STATES, state.arrays())
+    return target.finish(final, cell.STATES, state.arrays(), engine.report())
 
 
 def final_state(trajectory):

@@ -241,7 +241,7 @@ class TrajectoryStore:
         )  # fmt: skip
         replace_file(self.partial / "checkpoint.npz", data.getvalue())
 
-    def finish(self, final, states, memory):
+    def finish(self, final, states, memory, report):
         """Complete the run and hand back the trajectory, which the arrays of a checkpoint, ``memory``, let go on."""
         when, node = np.concatenate(self.activations).T
         coords = {
@@ -249,7 +249,7 @@ class TrajectoryStore:
             "activation_node": xr.Variable("activation", node.astype(np.int64), {"long_name": "flat node index"}),
             "final_state": xr.Variable(("state", *self.dims[1:]), final),
         }
-        attrs = {"final_time": float(self.coords["time"][-1])}
+        attrs = {"final_time": float(self.coords["time"][-1]), **report}
         if self.path is None:
             data = {name: (self.dims, f, self.units[name]) for name, f in zip(self.save, self.frames, strict=True)}
             coords = {**self.coords, "state": list(states), **coords}

@@ -28,6 +28,7 @@ class Training:
     decay: bool = False  # learning rate to zero along a half cosine
     clip: float | None = None  # bound on the norm of the gradient
     skip: int = 0  # frames left out at the beginning of a trajectory
+    drift: tuple[int, float] | None = None  # (frames, share): see ``dataset.Drifted``
     average: float | None = None  # keep a running mean of the weights, with so much of the new ones in each update
     seconds: float | None = None  # stop after the epoch in which so much time has gone by
 

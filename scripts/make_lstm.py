@@ -40,7 +40,7 @@ WITHOUT = {
     "true frames alone": {"finish": None},
     "no long memories at the start": {"memory": 0},
     "no weight on the mean": {"level": 0.0},
-    "no blur of the input": {"noise": 0.0, "jitter": 0.0},
+    "no beats to come": {part: replace(HALF[part], skip=20_000, drift=None) for part in ("training", "finish")},
     "long free runs from the start": {"horizons": (500, 500)},
     "never from a single frame": {"cold": 0.0},
     "components not whitened": {"whitened": False},

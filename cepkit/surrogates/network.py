@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cepkit.dataset import Scaling, Windows, principal_components, to_tensor
+from cepkit.dataset import Drifted, Scaling, Windows, principal_components, to_tensor
 from cepkit.fields import VARIABLES
 from cepkit.surrogates.base import Surrogate
 from cepkit.training import Devices, Shuffled, Training, pick_device, tune
@@ -79,7 +79,8 @@ class Network(Surrogate):
         network = self.build(X[0].shape[1]).to(self.device)
         history, validate = [], self._validation(learning.part("validation"), basis) if s.chosen else None
         for number, (t, loss) in enumerate(self.passes()):
-            windows = Windows([piece[t.skip :] for piece in X], t.window, t.stride)
+            kept = [piece[t.skip :] for piece in X]
+            windows = (Drifted if t.drift else Windows)(kept, t.window, t.stride, *(t.drift or ()))
             self.prepare(network, windows, number)
             batches = Shuffled(windows, t.batch, s.seed + 1000 * number)
             history += tune(

@@ -9,7 +9,7 @@ import xarray as xr
 
 import cepkit as cep
 from cepkit import forecast, runs, surrogates, training
-from cepkit.dataset import VARIABLES, Scaling, Windows, principal_components, split, to_dataset, to_tensor
+from cepkit.dataset import VARIABLES, Drifted, Scaling, Windows, principal_components, split, to_dataset, to_tensor
 from cepkit.profiles import get_profile
 from cepkit.training import Training
 
@@ -243,18 +243,17 @@ def test_a_second_pass_trains_the_free_run(trajectory):
     assert z_mse(twice, trajectory, starts, 40, 60) < 0.5 * z_mse(once, trajectory, starts, 40, 60)
 
 
-def test_blur_shifts_the_input_in_time_and_keeps_it_otherwise():
-    from cepkit.surrogates.lstm import blur
-
-    X = torch.arange(300.0)[None, :, None].expand(4, -1, 2)
-    assert torch.equal(blur(X, 0.0, 0.0), X)
+def test_windows_of_beats_to_come_carry_a_linear_drift_on():
+    t = torch.arange(400.0)[:, None]
+    beats = torch.sin(2 * torch.pi * t / 10) + torch.cat([0.01 * t, -0.02 * t], 1)  # a drift, and a beat of ten frames
     torch.manual_seed(0)
-    late = X - blur(X, 0.0, 10.0)
-    assert torch.equal(late[..., 0], late[..., 1])
-    inside = late[:, 40:-40, 0]
-    assert inside.abs().max() > 3 and inside.abs().max() < 40
-    assert (inside.diff() != 0).sum(1).max() <= 3  # held for 100 frames
-    assert blur(X, 1.0, 0.0).sub(X).std() == pytest.approx(1.0, abs=0.1)
+    windows = Drifted([beats], 30, 1, 50, 4.0)
+    assert len(windows) == 400 - 50 - 30 + 1
+    X = windows[torch.full((200,), 100)]
+    moved = (X - beats[150:180]) / torch.tensor([0.01, -0.02])  # the frames that each window was moved on by
+    assert moved.std((1, 2)).max() < 0.01 and 0 <= moved.min() < 10 and 190 < moved.max() <= 200.01
+    with pytest.raises(ValueError, match="length=30"):
+        Drifted([beats[:70]], 30, 1, 50, 4.0)
 
 
 def test_training_in_components_is_training_on_frames(trajectory):
@@ -283,7 +282,7 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(trajectory
         return network, training.tune(network, batches, loss, checkpoint=checkpoint, **settings)
 
     def plain(network, X_b, done):
-        return next_frame(network, X_b, noise=1 - done, jitter=5.0)
+        return next_frame(network, X_b, unit=1 - done / 2)
 
     from cepkit.surrogates.lstm import next_frame
 
@@ -317,7 +316,7 @@ def test_training_leaves_the_callers_random_numbers(trajectory):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    small_lstm(training=Training(window=30, stride=50, epochs=1), noise=0.1).fit(trajectory, progress=False)
+    small_lstm(training=Training(window=30, stride=50, epochs=1), dropout=0.1).fit(trajectory, progress=False)
     assert torch.equal(torch.rand(3), expected)
 
 
