@@ -47,7 +47,7 @@ def compare(tissue, pulses, duration, **more):
     late = np.abs(t[same[n]] - u[same[m]]) if same.any() else np.array([np.nan])
     row["late"] = float(late.max(initial=0.0))
     if not row["wrong"] and len(n):
-        apd = [cep.measure.beats(r).apd.values for r in (run, truth)]
+        apd = [cep.measure.beats(r).APD.values for r in (run, truth)]
         both = [a[: min(len(a) for a in apd)] for a in apd]
         row["APD90"] = float(np.nanmax(np.abs(both[0] - both[1]), initial=0.0))
         row["APD90 median"] = float(np.nanmedian(np.abs(both[0] - both[1])))
@@ -92,7 +92,7 @@ def stimuli(runs):
         if shape == "L":
             place.values[i - 2 : i + 2, j] = place.values[i, j - 2 : j + 2] = True
         amplitude = -52.0 * rng.choice([0.05, 0.2, 0.5, 0.8, 1.0, 1.5]) * rng.choice([1, 1, 1, -1])
-        pulses.append(cep.Stimulus(5.0 + rng.uniform(300, 360).round(1), box(tissue, rng) if shape == "box" else place,
+        pulses.append(cep.Stimulus(5.0 + round(rng.uniform(300, 360), 1), box(tissue, rng) if shape == "box" else place,
                                    1.0, float(amplitude)))  # fmt: skip
         rows.append(compare(tissue, pulses, 900.0))
     table("two sites with a lag, then a premature pulse of any strength, sign and shape", rows)
@@ -152,7 +152,7 @@ def long(runs):
     protocol = cep.Protocol([cep.Stimulus(t, whole) for t in times])
     truth, run = (f(tissue, protocol, 720_000.0, progress=False, threads=1, **how) for f, how in
                   ((cep.simulate, {"dt": 0.02}), (flow.simulate, {"tolerance": 0.06})))  # fmt: skip
-    apd = [cep.measure.beats(r).apd.values.ravel() for r in (run, truth)]
+    apd = [cep.measure.beats(r).APD.values.ravel() for r in (run, truth)]
     n = min(map(len, apd))
     off = np.nanmedian(np.abs(apd[0][:n] - apd[1][:n])[-50:])
     store = run.CaSR[-5000:].mean() / truth.CaSR[-5000:].mean()

@@ -87,10 +87,11 @@ def _rollout_numbers(free):
 
 def of_the_kept_models():
     history, stimulus = _given()
-    return {
-        name: _rollout_numbers(surrogates.load(name).rollout(history, 20, stimulus=stimulus))
-        for name in surrogates.kept()
-    }
+    models = {name: surrogates.load(name) for name in surrogates.kept()}
+    flow, sheet = models.pop("flow_map"), cep.Tissue((8, 8), spacing=10 / 23, diffusivity=0.125)
+    two = cep.pacing.periodic(400.0, 2, cep.region.corner(sheet, fraction=0.3))
+    out = {name: _rollout_numbers(model.rollout(history, 20, stimulus=stimulus)) for name, model in models.items()}
+    return out | {"flow_map": _run_numbers(flow.simulate(sheet, two, 800.0, save_every=10.0, progress=False))}
 
 
 def of_the_methods():
