@@ -340,5 +340,5 @@ class FlowMap(Surrogate):
         return Carrying(*given, flow=self)
 
     def simulate(self, tissue, protocol, duration, **keywords):
-        """As :func:`cepkit.simulate`, by whose keywords.  Waves come late on a cable (tens of ms) and in a slab (1 ms)."""
+        """As :func:`cepkit.simulate`, by whose keywords; late on a cable (tens of ms), in a slab (1 ms)."""
         return simulate(tissue, protocol, duration, carry=self, **keywords)
