@@ -64,7 +64,7 @@ class State:
             shift = np.clip(np.sort(away)[:, simd.BLOCK // 2], -begin, self.cells - simd.BLOCK - begin)
             other = np.flatnonzero((away != shift[:, None]).reshape(-1) & (pull > 0))
             apart.append(np.stack([other, row * simd.BLOCK + other % simd.BLOCK, at[other]]))
-            pairs.append(np.unique(np.stack([other, at[other]]) // simd.BLOCK, axis=1))
+            pairs.append(np.unique(np.stack([np.arange(self.cells), at])[:, pull > 0] // simd.BLOCK, axis=1))
             shifts.append(shift)
             pulls.append(pull)
         other, into, source = np.concatenate(apart, axis=1)

@@ -151,7 +151,7 @@ def test_blocks_with_steps_of_their_own_are_the_sheet_with_one_step(monkeypatch)
 def test_neighbours_are_those_of_the_grid():
     """Tiles, shifts and exceptions of a block against the plain sum over the grid, in one step of diffusion alone."""
     rng = np.random.default_rng(3)
-    for shape in ((5,), (7, 19), (3, 5, 9)):
+    for shape in ((5,), (70,), (7, 19), (12, 8), (3, 5, 9), (9, 8, 8)):
         tissue = cep.Tissue(shape, 0.4, 0.1)
         state = engine.State(tissue, cell.INITIAL_STATE, cell.Conductances(), "float64")
         V = rng.normal(size=shape)
@@ -165,6 +165,9 @@ def test_neighbours_are_those_of_the_grid():
         assert np.allclose(found[: state.n], exact.reshape(-1)[state.order])
         grid = state.grid
         for row, (at, pull) in enumerate(state.places()):
+            own = np.arange(state.cells) // simd.BLOCK
+            apart = (pull > 0) & (own != at // simd.BLOCK)
+            assert np.all(state.near[own[apart], at[apart] // simd.BLOCK])
             seen = np.arange(state.cells) + np.repeat(grid.shift[row], simd.BLOCK)
             for block in range(state.blocks):
                 for entry in range(grid.first[block], grid.first[block + 1]):

@@ -126,9 +126,6 @@ class Carrying(Engine):
         self.clock, self.window = self.clock._replace(per_frame=per_tick), max(1, int(WINDOW / self.save_every + 1e-9))
         self.factors, self.known = self._told(constants, cell_type)
         self.smooth, self.carried = Smoothing(state.tissue, state.order), self.plan.carried
-        pairs = [np.stack([np.arange(state.cells), at])[:, pull > 0] // simd.BLOCK for at, pull in state.places()]
-        row, column = np.unique(np.concatenate(pairs, axis=1), axis=1)
-        self.touch = coo_array((np.ones(len(row), np.int8), (row, column)), shape=(state.blocks,) * 2).tocsr()
         side = min(n * h for n, h in zip(TILES[len(state.tissue.shape)], state.tissue.spacing, strict=True))
         self.rings = int(np.ceil(REACH * self.window * self.save_every / side)) + 1
         self.code = np.zeros((state.cells, flow.settings.rank), np.float32)
@@ -180,7 +177,7 @@ class Carrying(Engine):
         for row in p[(p[:, 0] < begin + self.window * self.save_every - 1e-9) & (p[:, 1] > begin + 1e-9)]:
             blocks |= self.stimuli.touched[int(row[3])]
         for _ in range(self.rings if blocks.any() and not blocks.all() else 0):
-            blocks = blocks | (self.touch @ blocks.astype(np.int8) > 0)
+            blocks = blocks | (self.state.near @ blocks > 0)
         return blocks
 
     def _quiet(self, tick, end):
@@ -340,5 +337,5 @@ class FlowMap(Surrogate):
         return Carrying(*given, flow=self)
 
     def simulate(self, tissue, protocol, duration, **keywords):
-        """As :func:`cepkit.simulate`, by whose keywords; late on a cable (tens of ms), in a slab (1 ms)."""
+        """As :func:`cepkit.simulate`, by whose keywords."""
         return simulate(tissue, protocol, duration, carry=self, **keywords)
