@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import BSpline, make_interp_spline
 from scipy.sparse import coo_array, diags_array, eye_array
 from scipy.special import ive
 from torch import nn
@@ -127,7 +127,9 @@ class Carrying(Engine):
         self.factors, self.known = self._told(constants, cell_type)
         self.smooth, self.carried = Smoothing(state.tissue, state.order), self.plan.carried
         side = min(n * h for n, h in zip(TILES[len(state.tissue.shape)], state.tissue.spacing, strict=True))
-        self.rings = int(np.ceil(REACH * self.window * self.save_every / side)) + 1
+        self.reach = eye_array(state.blocks, dtype=bool, format="csr")
+        for _ in range(int(np.ceil(REACH * self.window * self.save_every / side)) + 1):
+            self.reach = (state.near @ self.reach + self.reach).astype(bool)
         self.code = np.zeros((state.cells, flow.settings.rank), np.float32)
         self.rest = np.zeros((state.cells, len(cell.STATES)), np.float32)
         self.since, self.share = np.zeros(state.blocks), np.zeros(2)
@@ -176,9 +178,7 @@ class Carrying(Engine):
         blocks = (self.carried == 0) & (self.state.speed > self.clock.limits[0])
         for row in p[(p[:, 0] < begin + self.window * self.save_every - 1e-9) & (p[:, 1] > begin + 1e-9)]:
             blocks |= self.stimuli.touched[int(row[3])]
-        for _ in range(self.rings if blocks.any() and not blocks.all() else 0):
-            blocks = blocks | (self.state.near @ blocks > 0)
-        return blocks
+        return self.reach @ blocks > 0 if blocks.any() else blocks
 
     def _quiet(self, tick, end):
         """Ticks until a stimulus or the end of a course."""
@@ -288,24 +288,35 @@ class FlowMap(Surrogate):
         self.hash = digest(*(np.asarray(v) for v in self._tensors().values()))
 
     def _tabulate(self):
-        """What is written each ms, from the knots: (ms, 19, rank + 1), the last column being the bias."""
-        w, b = (p.detach().numpy().astype(float) for p in self.network.write.parameters())
-        rows = np.concatenate([w, b[:, None]], 1).reshape(len(self.knots), len(cell.STATES), -1)
-        table = CubicSpline(self.knots, rows)(np.arange(self.knots[-1] + 1)) * self.std[:, None]
+        """What is written at the knots as coefficients of B-splines (knots, 19, rank + 1), the bias in the last column.
+
+        B-splines are local, so that some frames cost a few products of coefficients each.
+        """
+        weights = [p.detach().numpy() for p in self.network.code.parameters()]
+        self.layers = [(w.T, b) for w, b in zip(weights[::2], weights[1::2], strict=True)]
+        rows = np.concatenate([p.detach().numpy().reshape(p.shape[0], -1) for p in self.network.write.parameters()], 1)
+        spline = make_interp_spline(self.knots, rows.reshape(len(self.knots), len(cell.STATES), -1).astype(float))
+        each = np.arange(self.knots[-1] + 1)
+        self.share = BSpline.design_matrix(each, spline.t, 3).toarray().astype(np.float32)  # of the coefficients, each ms
+        table = spline.c * self.std[:, None]
         table[:, _SLOW] = (table[:, _SLOW] - table[:1, _SLOW]) * self.scale["step"][None, :, None]
         table[..., -1] += np.where(np.isin(np.arange(len(self.mean)), _SLOW), 0.0, self.mean)
         self.table = table.astype(np.float32)
         self.shown = np.ascontiguousarray(self.table[:, _SHOWN])
 
-    @torch.inference_mode()
     def encode(self, X, S):
         """Coefficients (cells, rank) of the courses from features X and states S, and what the course fades from.
 
         And whether the net knows such cells: they are within what it was shown, it recognises their state, and it
         expects a small error.
         """
-        x = torch.from_numpy((X - self.scale["x_mean"]) / self.scale["x_std"])
-        code, doubt = self.network.code(x).numpy(), self.network.doubt(x)[:, 0].numpy()
+        code = x = (X - self.scale["x_mean"]) / self.scale["x_std"]
+        for W, b in self.layers[:-1]:
+            code = code @ W + b
+            code /= 1 + np.exp(-code)
+        code = code @ self.layers[-1][0] + self.layers[-1][1]
+        with torch.inference_mode():
+            doubt = self.network.doubt(torch.from_numpy(x))[:, 0].numpy()
         rest = S - code @ self.table[0, :, :-1].T - self.table[0, :, -1]
         inside = ((self.scale["low"] <= X) & (self.scale["high"] >= X)).all(1)
         sure = inside & (doubt < 2 * np.log10(DOUBT / self.std[0]))
@@ -313,16 +324,13 @@ class FlowMap(Surrogate):
 
     def at(self, code, rest, age, shown=False):
         """States at some ages [ms] of courses, (ages, 19 or the shown 4, cells), within their bounds."""
-        which = np.array(_SHOWN if shown else range(len(cell.STATES)))
-        table, age = self.shown if shown else self.table, np.clip(age, 0.0, len(self.table) - 1.0)
-        low = np.minimum(age.astype(int), len(table) - 2)
-        share, rows = (age - low).astype(np.float32)[:, None, None], table[low]
-        if share.any():
-            rows = rows + share * (table[low + 1] - rows)
-        out = np.empty((len(age) * len(which), len(code)), np.float32)
-        rows = rows.reshape(len(out), -1)
-        torch.addmm(torch.from_numpy(rows[:, -1:].copy()), torch.from_numpy(rows[:, :-1]), torch.from_numpy(code).T,
-                    out=torch.from_numpy(out))  # fmt: skip
+        which, table = (np.array(_SHOWN), self.shown) if shown else (np.arange(len(cell.STATES)), self.table)
+        age = np.clip(age, 0.0, len(self.share) - 1.0)
+        low = np.minimum(age.astype(int), len(self.share) - 2)
+        share = self.share[low] + (age - low).astype(np.float32)[:, None] * (self.share[low + 1] - self.share[low])
+        used = np.flatnonzero(share.any(0))
+        rows = table[used].reshape(-1, table.shape[-1])
+        out = share[:, used] @ (rows[:, :-1] @ code.T + rows[:, -1:]).reshape(len(used), -1)
         out, near = out.reshape(len(age), len(which), -1), int((age < 8 * FADE).sum())
         fade = np.exp(-age[:near] / FADE).astype(np.float32)
         for k, name in enumerate(which):
