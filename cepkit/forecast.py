@@ -88,7 +88,7 @@ def forecast(model, trajectory, starts, warmup=500, steps=500):
 
 
 def clock(model, history, steps, repeats=5, stimulus=None, warmups=1):
-    """Time of a rollout [ms]: ``median``, ``fastest``, ``slowest`` of ``repeats``, after ``warmups`` that do not count."""
+    """Time of a rollout [ms]: ``median``, ``fastest``, ``slowest`` of some ``repeats``, after uncounted ``warmups``."""
     times = []
     for _ in range(repeats + warmups):
         _synchronise()

@@ -51,9 +51,9 @@ class Network(Surrogate):
         """What is done to the network before a pass, the first of which has the number 0."""
 
     def _fit(self, learning):
-        s = self.settings
-        self.scaling = Scaling.fit(learning.runs)
-        X, basis, self.unit = self._frames(learning.runs), None, 1.0
+        s, runs = self.settings, learning.runs
+        self.scaling = Scaling.fit(runs)
+        X, basis, self.unit = self._frames(runs), None, 1.0
         if s.components:
             basis = principal_components(X, s.components).to(self.device)
             if s.whitened:
@@ -76,9 +76,10 @@ class Network(Surrogate):
             )  # fmt: skip
         self.network = network if basis is None else self._absorb(network, basis)
         self.network.to(self.device).eval()
-        lows, highs = zip(*((run.min(), run.max()) for run in learning.runs), strict=True)
         self.card |= {
-            "range": {v: [float(f(end[v] for end in each)) for f, each in ((min, lows), (max, highs))] for v in VARIABLES},
+            "range": {
+                v: [float(min(x[v].min() for x in runs)), float(max(x[v].max() for x in runs))] for v in VARIABLES
+            },
             "training": history,
             "training seconds": round(sum(epoch["seconds"] for epoch in history), 1),
         }
