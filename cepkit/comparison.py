@@ -1,5 +1,7 @@
 """Tables of a comparison: medians with quartiles, and the numbers that the paper printed."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 
@@ -19,10 +21,7 @@ def significant(value, digits=2):
         return f"{value:g}"
     if not 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits - 1}e}"
-    places = digits - 1 - int(np.floor(np.log10(abs(value))))
-    value = round(value, places)
-    places = digits - 1 - int(np.floor(np.log10(abs(value))))  # 0.0996 has become 0.10
-    return f"{value:.{max(places, 0)}f}"
+    return f"{Decimal(f'{value:.{digits - 1}e}'):f}"
 
 
 def table(errors, digits=2, quartiles=True):

@@ -1,8 +1,6 @@
 """From a trajectory to what a network eats: the split in time, the scaling, the windows.
 
-Outside this module data are labelled fields (``xarray.Dataset``); inside a surrogate they are
-tensors whose last axis runs over ``N_in = N * 4`` numbers, the four variables of each of the N
-nodes.  :func:`to_tensor` and :func:`to_dataset` are the two doors.
+The last axis of a tensor has N_in = N * 4 numbers, the four variables of each of N nodes; see :func:`to_tensor`.
 """
 
 from dataclasses import dataclass
@@ -67,8 +65,7 @@ class Scaling:
 
 def to_tensor(fields):
     """A labelled field, dims (..., y, x) with the four variables, as a float32 tensor (..., N_in), N_in = N * 4."""
-    missing = [v for v in VARIABLES if v not in fields]
-    if missing:
+    if missing := [v for v in VARIABLES if v not in fields]:
         raise ValueError(f"fields: no {', '.join(missing)}; a trajectory has the variables {', '.join(VARIABLES)}")
     first = in_order(fields[VARIABLES[0]])
     out = np.empty((*first.shape, len(VARIABLES)), np.float32)
@@ -78,10 +75,7 @@ def to_tensor(fields):
 
 
 def to_dataset(X, coords, dims):
-    """The way back: a tensor of shape (..., N_in) as a labelled field.
-
-    ``coords`` gives the coordinates of ``dims``, the last of which are those of space.
-    """
+    """The way back: a tensor (..., N_in) as a labelled field with ``coords`` of ``dims``, those of space last."""
     fields = np.asarray(X, np.float32)
     space = tuple(len(coords[d]) for d in dims[fields.ndim - 1 :])
     fields = fields.reshape(*fields.shape[:-1], *space, len(VARIABLES))
@@ -90,11 +84,9 @@ def to_dataset(X, coords, dims):
 
 
 def principal_components(X, count):
-    """Directions that hold most of the variance, scaled so that their mean square is that of the frames.
+    """A basis (N_in, K) of the directions with most variance in X, a list of frames (time, N_in).
 
-    Of frames X, a list of tensors (time, N_in), the components are ``X @ basis``; basis has the shape (N_in, K).  Its
-    columns are orthogonal, all of the length sqrt(K / N_in), so that a mean squared error of components is that of
-    frames (but for what K components cannot hold).
+    Its columns are orthogonal, of the length sqrt(K / N_in): the mean square of ``X @ basis`` is that of the frames.
     """
     n_in = X[0].shape[1]
     if not 1 <= count <= n_in:
@@ -122,18 +114,16 @@ def leading(moment, count, exact=None):
 class Windows:
     """Training sequences X_i = {x_t, ..., x_(t + N_t - 1)} of Section 3.1, cut out only when asked for.
 
-    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.  X is a tensor (time, N_in) or a
-    list of such; windows of ``length`` (N_t) frames, whose starts are ``stride`` frames apart, never reach over the end
-    of one trajectory into the next.
+    Of a tensor X (time, N_in), or of each in a list: ``length`` (N_t) frames, with starts ``stride`` frames apart.
+    42 000 windows of 1000 frames would be 400 GB; their starts are 42 000 integers.
     """
 
     def __init__(self, X, length, stride=1):
         pieces = [X] if isinstance(X, torch.Tensor) else list(X)
         sizes = [len(piece) for piece in pieces]
-        if not 2 <= length <= min(sizes):
-            raise ValueError(f"length={length!r} must be at least 2 and at most the {min(sizes)} frames there are")
-        if stride < 1:
-            raise ValueError(f"stride={stride!r} must be 1 or more frames")
+        if not 2 <= length <= min(sizes) or stride < 1:
+            said = f"length={length!r} must be at least 2 and at most the {min(sizes)} frames there are"
+            raise ValueError(f"{said}, and stride={stride!r} 1 or more")
         ends = np.cumsum(sizes)
         starts = [np.arange(e - n, e - length + 1, stride) for n, e in zip(sizes, ends, strict=True)]
         self.X, self.length = pieces[0] if len(pieces) == 1 else torch.cat(pieces), length

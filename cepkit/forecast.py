@@ -24,11 +24,7 @@ def free_run(step, x_0, h_0, steps):
 
 
 def draw_starts(trajectory, count=20, warmup=500, steps=500, seed=0):
-    """Times to start forecasts from, at random phases, with room for history and truth.
-
-    ``warmup`` counts the frames of history, the frame of the start included, ``steps`` those of the forecast.
-    Returned are the times of the last frame given [ms], ascending.
-    """
+    """Times [ms], ascending, with room for ``warmup`` frames of history, their own included, and ``steps`` of truth."""
     first, last = warmup - 1, trajectory.sizes["time"] - steps - 1
     if last - first + 1 < count:
         needed = f"warmup={warmup} and steps={steps} need {warmup + steps + count - 1} or more"
@@ -87,20 +83,12 @@ def _cut(trajectory, starts, offsets, dim, what):
 
 
 def forecast(model, trajectory, starts, warmup=500, steps=500):
-    """Forecasts of one model from many starts of a trajectory.
-
-    ``starts`` are times of the last frame given [ms]; ``warmup`` frames of history are given, 1 is the paper's x_0
-    with h_0 = 0; returned are ``steps`` frames, dims (start, lead_time, y, x).
-    """
+    """Forecasts of one model, dims (start, lead_time, y, x), from times of a trajectory [ms]; see :func:`histories`."""
     return model.rollout(histories(trajectory, starts, warmup), steps)
 
 
 def clock(model, history, steps, repeats=5, stimulus=None, warmups=1):
-    """Time of a rollout: the median of warmed-up repetitions, nothing but the rollout inside.
-
-    Of ``repeats`` repetitions after ``warmups`` that do not count: ``median``, ``fastest``, ``slowest`` [ms], and
-    ``repeats``, ``starts``, ``steps``, ``threads``.
-    """
+    """Time of a rollout [ms]: ``median``, ``fastest``, ``slowest`` of some ``repeats``, after uncounted ``warmups``."""
     times = []
     for _ in range(repeats + warmups):
         _synchronise()

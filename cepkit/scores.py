@@ -14,27 +14,16 @@ VERSION = "1"
 def score(forecasts, truth, scaling=None, by_lead_time=False):
     """Mean squared errors of forecasts, in four currencies.
 
-    Parameters
-    ----------
-    forecasts : dict of str to xr.Dataset
-        Model name -> forecast with dims (start, lead_time, y, x); all from the same starts.
-    truth : xr.Dataset
-        The trajectory that was forecast, or frames of it shaped like a forecast; frames and nodes are matched by
-        time and place.
-    scaling : Scaling, optional
-        Statistics of the training part; ``z_mse`` needs them and is left out without.
+    ``forecasts`` are names of models -> dims (start, lead_time, y, x), all from the same starts; ``truth`` the
+    trajectory, or frames of it shaped like a forecast, matched by time and place; ``scaling`` that of the training
+    part, without which there is no ``z_mse``.  Returned are dims (model, variable, start), and lead_time where asked
+    for; infinite where a forecast is not finite, or lacks the variable:
 
-    Returns
-    -------
-    xr.Dataset
-        Dims (model, variable, start), and lead_time where asked for; infinite where a forecast is not finite, or lacks
-        the variable:
-
-        - ``mse_published``: truth and forecast of each start and variable are first rescaled to [-1, 1], each by
-          *its own* minimum and maximum, as the paper's code does.  An error in offset or gain leaves no trace.
-        - ``mse_truth_range``: both are rescaled by the minimum and maximum of the truth.
-        - ``z_mse``: in units of the training part's variance; 1 is about the error of its mean.
-        - ``rmse``: physical units, mV and mM; square root of the mean.
+    - ``mse_published``: truth and forecast of each start and variable are first rescaled to [-1, 1], each by *its own*
+      minimum and maximum, as the paper's code does.  An error in offset or gain leaves no trace.
+    - ``mse_truth_range``: both are rescaled by the minimum and maximum of the truth.
+    - ``z_mse``: in units of the training part's variance; 1 is about the error of its mean.
+    - ``rmse``: physical units, mV and mM; square root of the mean.
 
     Examples
     --------
@@ -107,10 +96,9 @@ def _arrays(fields):
 
 
 def tally(F, T):
-    """Errors of a forecast against its truth, both (steps, N, variables).
+    """Squared errors (steps, variables) of a forecast against its truth, both (steps, N, variables): means over nodes.
 
-    Returned are squared errors (steps, variables), means over the nodes; the same after each series was taken to
-    [-1, 1] by its own minimum and maximum (one that never changes becomes 0); and the variance of the truth.
+    The same after each was taken to [-1, 1] by its own range (without one, to 0), and the variance of the truth.
     """
     low, high = (np.array([f((0, 1)) for f in pair], float) for pair in ((F.min, T.min), (F.max, T.max)))
     flat = high <= low
@@ -133,12 +121,11 @@ def _mean_square(F, T, gain, shift):
 
 
 def interval_of(values, runs, seeds=None, draws=1000, seed=0):
-    """Median over starts (and seeds), and the middle 95 % of it over a bootstrap.
+    """Median of the values, and the ends of the middle 95 % of it over a bootstrap.
 
-    Starts of one run are alike, and so are forecasts of one training: whole runs and seeds are drawn, then starts.
-    ``values``, ``runs`` and ``seeds`` say for each case a value, the run that it was started in, and the training of
-    the model that made it.  A value that is not finite is a failure and counts as the worst.  Returned are median, low
-    and high, infinite where a failure decides, NaN if there is no case.
+    Starts of one run are alike, and so are forecasts of one training: of ``runs`` and ``seeds``, those of each value,
+    whole ones are drawn, then starts.  What is not finite counts as the worst; infinite where that decides, NaN if
+    there are no values.
     """
     values, runs = worst(values), np.asarray(runs)
     seeds = np.zeros(len(values), int) if seeds is None else np.asarray(seeds)

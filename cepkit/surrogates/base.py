@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from cepkit.dataset import checked, to_dataset, to_tensor
+from cepkit.dataset import Scaling, checked, to_dataset, to_tensor
 from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, number, one_of
 from cepkit.surrogates import card as cards
 from cepkit.training import Training
@@ -41,14 +41,14 @@ class Learning:
     runs: list  # trajectories (xr.Dataset)
     stimuli: list  # stimulus current of each, tensor (time, N) [pA/pF]; empty for a method that reads none
     earlier: list  # when each was stimulated before it begins [ms]
-    more: dict  # "validation" and "late": further Learning, made when asked for, since they may have to be simulated
+    # "validation" and "late": what makes further Learning when it is asked for, since it may have to be simulated
+    more: dict = dataclasses.field(default_factory=dict)
     progress: bool = True
     checkpoint: Path | None = None
 
     def part(self, name):
         """Another part, or None where there is none."""
-        make = self.more.get(name)
-        return make() if make else None
+        return self.more[name]() if name in self.more else None
 
 
 class Surrogate:
@@ -65,6 +65,8 @@ class Surrogate:
     trains = False  # whether fit takes minutes rather than moments
     sheets_only = False  # whether it needs the axes y and x, and no other
     reads_stimulus = False  # then ``_rollout`` is handed the stimulus as well
+    learnt = ()  # names of the tensors that it finds, besides the weights of ``network``
+    network = scaling = None
     Settings = dataclasses.make_dataclass("Nothing", (), frozen=True)  # dataclass of the settings and their defaults
     configurations = {}  # name -> settings that differ from the defaults
 
@@ -101,36 +103,38 @@ class Surrogate:
         """
         raise NotImplementedError
 
+    def _build(self):
+        """Make what is random or untrained, such as ``network``."""
+
     def _tensors(self):
         """Everything learnt, as ``name -> tensor``: what goes into safetensors."""
-        return {}
+        network = self.network.state_dict() if self.network else {}
+        return {name: getattr(self, name) for name in self.learnt} | {k: v.cpu() for k, v in network.items()}
 
     def _restore(self, tensors, card):
         """Take back what ``_tensors`` gave."""
+        if self.trains or "scaling" in card:
+            self.scaling = Scaling.from_dict(card["scaling"])
+        for name in self.learnt:
+            setattr(self, name, tensors.pop(name))
+        self._build()
+        if self.network:
+            self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
 
     def fit(self, trajectories, stimulus=None, *, earlier=None, validation=None, late=None, progress=True,
             checkpoint=None):  # fmt: skip
-        """Learn from one trajectory or a list of them.
+        """Learn from one trajectory or a list of them, dims (time, y, x), on one grid, evenly spaced in time.
 
-        Parameters
-        ----------
-        trajectories : xr.Dataset or list of xr.Dataset
-            Dims (time, y, x); all on one grid, evenly spaced in time.
-        stimulus : xr.DataArray or list of xr.DataArray, optional
-            Of each trajectory at its own times (:func:`cepkit.stimulus_field`), for models that read the stimulus.
-        earlier : list of array, optional
-            When each was stimulated before it begins [ms], for models with a memory of minutes.
-        validation, late : tuple, or callable that makes it, optional
-            (trajectories, stimulus, earlier): runs to choose settings by, and runs that begin after minutes
-            of pacing.  They are checked, and simulated, only if the method asks for them.
-        checkpoint : path-like, optional
-            Where a training that may be interrupted leaves its state.
+        ``stimulus`` is that of each at its own times (:func:`cepkit.stimulus_field`), for models that read it;
+        ``earlier`` when each was stimulated before it begins [ms], for models with a memory of minutes.
+        ``validation``, to choose settings by, and ``late``, runs that begin after minutes of pacing, are tuples of
+        these three, or a callable that makes one: they are checked, and simulated, only if the method asks for them.
+        ``checkpoint`` is where a training that may be interrupted leaves its state.
         """
         pieces = [trajectories] if isinstance(trajectories, xr.Dataset) else list(trajectories or [])
         if not pieces:
             raise ValueError("trajectories is empty; give at least one trajectory")
-        pieces = [checked(piece, "trajectories") for piece in pieces]
-        first = pieces[0]
+        first = checked(pieces[0], "trajectories")
         if first.sizes["time"] < 2:
             raise ValueError("trajectories: one frame is no trajectory; give two or more")
         self.grid = {d: np.asarray(first[d].values, float) for d in SPACE if d in first.dims}
@@ -138,34 +142,34 @@ class Surrogate:
             raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
         self.interval = float(first.time[1] - first.time[0])
         self.cycle_length = float(first.attrs["cycle_length"]) if "cycle_length" in first.attrs else None
-        learning = self._shown(pieces, stimulus, earlier, "trajectories")
+        learning = self._shown("trajectories", (pieces, stimulus, earlier))
         learning.progress, learning.checkpoint = progress, checkpoint
-        learning.more = {name: partial(self._asked, name, given) for name, given in
-                         (("validation", validation), ("late", late)) if given is not None}  # fmt: skip
+        parts = {"validation": validation, "late": late}
+        learning.more = {name: partial(self._shown, name, given) for name, given in parts.items() if given is not None}
         data = {k: first.attrs[k] for k in ("hash", "data_hash", "profile") if k in first.attrs}
-        data |= {"frames": sum(p.sizes["time"] for p in pieces), "trajectories": len(pieces)}
-        data |= {"from": float(first.time[0]), "to": float(pieces[-1].time[-1]), "time unit": "ms"}
+        data |= {"frames": sum(run.sizes["time"] for run in learning.runs), "trajectories": len(pieces)}
+        data |= {"from": float(first.time[0]), "to": float(learning.runs[-1].time[-1]), "time unit": "ms"}
         self.card = {"data": data}
         began = time.perf_counter()
         with torch.random.fork_rng():
             self._fit(learning)
         self.card.setdefault("training seconds", round(time.perf_counter() - began, 3))
+        if self.scaling:
+            self.card["scaling"] = self.scaling.to_dict()
         if self.trains:
             self.card.setdefault("weights", sum(tensor.numel() for tensor in self._tensors().values()))
         return self
 
-    def _shown(self, pieces, stimulus=None, earlier=None, argument="trajectories"):
-        pieces = [checked(piece, argument) for piece in pieces]
+    def _shown(self, argument, given):
+        """What is learnt from, of ``given`` trajectories, and of their stimulus and ``earlier`` where there are any."""
+        pieces, stimulus, earlier, *_ = *(given() if callable(given) else given), None, None
+        pieces = [self._trajectory(piece, argument) for piece in pieces]
         for piece in pieces:
-            self._check_grid(piece, argument)
             ends = piece[list(VARIABLES)].isel(time=[0, -1])
             if not bool(np.isfinite(ends.to_dataarray()).all()):
                 raise ValueError(f"{argument} holds NaN or infinite numbers; fill them, or leave these nodes out")
         stimuli = self._stimuli(pieces, stimulus) if self.reads_stimulus else []
-        return Learning(list(pieces), stimuli, earlier or [()] * len(pieces), {})
-
-    def _asked(self, name, given):
-        return self._shown(*(given() if callable(given) else given), argument=name)
+        return Learning(pieces, stimuli, earlier or [()] * len(pieces))
 
     def _stimuli(self, pieces, stimulus):
         """Stimulus of each trajectory as a tensor (time, N)."""
@@ -175,63 +179,40 @@ class Surrogate:
         fields = [stimulus] if isinstance(stimulus, xr.DataArray) else list(stimulus)
         if len(fields) != len(pieces):
             raise ValueError(f"stimulus holds {len(fields)} fields for {len(pieces)} trajectories; give one for each")
-        fields = [self._on_grid(field) for field in fields]
+        fields = [self._on_nodes(in_form(field, "stimulus", time=True), "stimulus") for field in fields]
         for field, piece in zip(fields, pieces, strict=True):
             if field.sizes["time"] != piece.sizes["time"] or not np.allclose(field.time, piece.time):
                 raise ValueError("stimulus: its times are not those of its trajectory; make it with like=trajectory")
         return [torch.from_numpy(np.asarray(field, np.float32)).flatten(1) for field in fields]
 
-    def _on_grid(self, stimulus):
-        """A stimulus in form; a ValueError unless it stands on the nodes that the model was made for."""
-        stimulus = in_form(stimulus, "stimulus", time=True)
-        self._check_nodes(stimulus, "stimulus")
-        return stimulus
-
     def rollout(self, history, steps, stimulus=None):
         """Run free: forecast ``steps`` frames from a history, feeding on nothing but itself.
 
-        Parameters
-        ----------
-        history : xr.Dataset
-            Dims (time, y, x), one frame or more; or (start, time, y, x), many starts at once, with
-            ``time`` relative, its last value 0, and ``start`` the time of that last frame [ms].
-        stimulus : xr.DataArray, optional
-            Stimulus current with the dims and times of the history; it must cover history and forecast.
-
-        Returns
-        -------
-        xr.Dataset
-            Dims (start, lead_time, y, x); ``lead_time`` in ms, 1 frame = the first one forecast.
+        ``history`` has the dims (time, y, x), one frame or more; or (start, time, y, x), many starts at once, with
+        ``time`` relative, its last value 0, and ``start`` the time of that last frame [ms].  ``stimulus`` is the
+        current with the dims and times of the history; it must cover history and forecast.  Returned are the dims
+        (start, lead_time, y, x); ``lead_time`` [ms] is one frame for the first that is forecast.
         """
         if self.interval is None:
             raise ValueError(f"{self.name} has learnt nothing yet: call fit(trajectories) or cepkit.load first")
         if int(number("steps", steps)) != steps or steps < 1:
             raise ValueError(f"steps={steps!r} must be a whole number of frames, 1 or more")
-        steps = int(steps)
-        history = checked(history, "history")
-        self._check_grid(history, "history")
+        steps, history = int(steps), self._trajectory(history, "history")
         if "start" not in history.dims:
             last = history.time[-1]
             history = history.assign_coords(time=history.time - last).expand_dims(start=[float(last)])
-        start = np.asarray(history.start.values, float)
-        lead_time = self.interval * np.arange(1, steps + 1)
-        X = to_tensor(history)
+        start, X = np.asarray(history.start.values, float), to_tensor(history)
         if not torch.isfinite(X).all():
             raise ValueError("history holds NaN or infinite numbers; cut it from a trajectory that does not")
         if stimulus is None and self.reads_stimulus:
             raise ValueError(f"stimulus is missing: {self.name} answers to it, so it must cover history and forecast")
-        told = []
-        if stimulus is not None:
-            stimulus = self._on_grid(stimulus)
-            at, frames = self._covered(stimulus, start, float(history.time[0]), lead_time[-1])
-            told = [_cut(stimulus, at, frames)] if self.reads_stimulus else []
-        forecast = self._rollout(X, start, steps, *told)
-        coords = {"start": start, "lead_time": lead_time, **self.grid}
+        told = [] if stimulus is None else [self._told(stimulus, start, X.shape[1], steps)]
+        forecast = self._rollout(X, start, steps, *(told if self.reads_stimulus else []))
+        coords = {"start": start, "lead_time": self.interval * np.arange(1, steps + 1), **self.grid}
         out = to_dataset(forecast, coords, tuple(coords))
-        for name, unit in {"start": "ms", "lead_time": "ms", **dict.fromkeys(self.grid, "mm")}.items():
-            out[name].attrs["units"] = unit
-        out.attrs |= {"model": self.name}
-        return out
+        for name in coords:
+            out[name].attrs["units"] = "mm" if name in self.grid else "ms"
+        return out.assign_attrs(model=self.name)
 
     def save(self, path):
         """Write ``weights.safetensors`` and ``card.json`` into a folder; other files in it stay."""
@@ -279,7 +260,8 @@ class Surrogate:
         """N, the number of nodes."""
         return int(np.prod([len(c) for c in self.grid.values()]))
 
-    def _check_nodes(self, fields, argument):
+    def _on_nodes(self, fields, argument):
+        """The fields themselves; a ValueError unless they stand on the nodes that the model was made for."""
         got = {d: fields[d].values for d in SPACE if d in fields.dims}
         shape, expected = (tuple(len(c) for c in g.values()) for g in (got, self.grid))
         if got.keys() != self.grid.keys() or shape != expected:
@@ -287,33 +269,28 @@ class Surrogate:
             raise ValueError(f"{argument}: its grid {tuple(got)} has the shape {shape}; {made}")
         if not all(np.allclose(got[d], self.grid[d], atol=1e-6) for d in got if d in fields.coords):
             raise ValueError(f"{argument}: its nodes stand elsewhere than those that {self.name} was made for")
+        return fields
 
-    def _check_grid(self, fields, argument):
-        self._check_nodes(fields, argument)
+    def _trajectory(self, fields, argument):
+        """A trajectory or histories in form; a ValueError unless nodes and interval are those of the model."""
+        fields = self._on_nodes(checked(fields, argument), argument)
         steps = np.diff(fields.time.values)
         if not np.allclose(steps, self.interval):
             wanted = f"its frames must be {self.interval} ms apart without a gap, as {self.name} learnt them"
             raise ValueError(f"{argument}: {wanted}; got steps from {steps.min()} to {steps.max()} ms")
+        return fields
 
-    def _covered(self, stimulus, start, first, last):
-        """Where in its field each start's stimulus begins, from ``first`` to ``last`` [ms from it], and its frames."""
-        times = np.asarray(stimulus.time.values, float)
-        frames = round((last - first) / self.interval) + 1
-        begin = np.zeros(len(start)) if "start" in stimulus.dims else start
-        at = np.rint((begin + first - times[0]) / self.interval).astype(int)
-        if not np.allclose(np.diff(times), self.interval) or at.min() < 0 or at.max() + frames > len(times):
-            wanted = f"every frame of {self.interval} ms from {begin.min() + first} to {begin.max() + last} ms"
+    def _told(self, stimulus, start, given, steps):
+        """The stimulus in ``given`` frames before and ``steps`` after each start, tensor (start, time, N)."""
+        stimulus = self._on_nodes(in_form(stimulus, "stimulus", time=True), "stimulus")
+        times, own, offsets = stimulus.time.values, "start" in stimulus.dims, np.arange(1 - given, steps + 1)
+        begin = np.zeros(1) if own else start
+        at = np.rint((begin - times[0]) / self.interval).astype(int)[:, None] + offsets
+        if not np.allclose(np.diff(times), self.interval) or at.min() < 0 or at.max() >= len(times):
+            first, last = begin.min() + self.interval * offsets[0], begin.max() + self.interval * offsets[-1]
+            wanted = f"every frame of {self.interval} ms from {first} to {last} ms"
             raise ValueError(f"stimulus covers {times[0]} to {times[-1]} ms; history and forecast need {wanted}")
-        if "start" in stimulus.dims and not np.array_equal(stimulus.start, start):
+        if own and not np.array_equal(stimulus.start, start):
             raise ValueError("stimulus: its starts are not those of the history")
-        return at, frames
-
-
-def _cut(stimulus, at, frames):
-    """The stimulus of each start, tensor (start, time, N)."""
-    values = stimulus.values
-    if "start" in stimulus.dims:
-        cut = values[:, at[0] : at[0] + frames]
-    else:
-        cut = np.stack([values[k : k + frames] for k in at])
-    return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)
+        cut = stimulus.values[:, at[0]] if own else stimulus.values[at]
+        return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)

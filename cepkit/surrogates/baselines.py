@@ -17,17 +17,14 @@ class Persistence(Surrogate):
         return X[:, -1:].expand(-1, steps, -1)
 
 
-@dataclass(frozen=True)
-class Rhythm:
-    """Settings of a model that keeps a beat."""
-
-    cycle_length: float | None = None  # [ms]; default: that of the trajectories
-
-
 class Beat(Surrogate):
     """A beat kept on file by its phase = time modulo cycle length, in parts no longer than a frame."""
 
-    Settings = Rhythm
+    @dataclass(frozen=True)
+    class Settings:
+        cycle_length: float | None = None  # [ms]; default: that of the trajectories
+
+    learnt = ("beat",)
 
     def _fit(self, learning):
         last = learning.runs[-1]
@@ -47,15 +44,11 @@ class Beat(Surrogate):
         """Part of the beat that belongs to a time [ms]."""
         return np.rint(np.asarray(time) / self.cycle_length * self.frames).astype(int) % self.frames
 
-    def _replay(self, start, steps):
+    def _rollout(self, X, start, steps):
         lead_time = self.interval * np.arange(1, steps + 1)
         return self.beat[torch.from_numpy(self.phase(start[:, None] + lead_time))]
 
-    def _tensors(self):
-        return {"beat": self.beat}
-
-    def _restore(self, tensors, card):
-        self.beat = tensors["beat"]
+    def _build(self):
         self.frames = len(self.beat)
 
 
@@ -74,7 +67,7 @@ class LastBeat(Beat):
 
     def _rollout(self, X, start, steps):
         if X.shape[1] < self.frames:
-            return self._replay(start, steps)
+            return super()._rollout(X, start, steps)
         return X[:, -self.frames :][:, torch.arange(steps) % self.frames]
 
 
@@ -95,6 +88,3 @@ class Climatology(Beat):
         seen = np.flatnonzero(count[:, 0])  # a part that no frame fell into is as the one nearest to it
         nearest = seen[np.abs(np.arange(self.frames)[:, None] - seen).argmin(1)]
         self.beat = (total / count)[nearest].float()
-
-    def _rollout(self, X, start, steps):
-        return self._replay(start, steps)

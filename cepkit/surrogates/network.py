@@ -30,8 +30,9 @@ class Network(Surrogate):
     """A surrogate that is a PyTorch network trained by Algorithm 1 on windows of frames.
 
     ``configuration`` is a name ("published_code", "paper", "laptop", "smoke"), and further keywords change settings,
-    such as ``hidden=32``; ``device="auto"`` takes CUDA where there is one.  A method writes ``build``, ``loss`` and
-    ``_forecast``, and names the layers that read and write frames.
+    such as ``hidden=32``; ``device="auto"`` takes CUDA where there is one.  A method writes ``build(n_in)``, the
+    untrained network; ``loss(network, X_b, done)`` of windows (batch, N_t, N_in), which Algorithm 1 makes small; and
+    ``_forecast(network, X, steps)``, the free run in z-scores, (start, time, N_in) to (start, steps, N_in).
     """
 
     trains = True
@@ -42,14 +43,6 @@ class Network(Surrogate):
         super().__init__(configuration, **changes)
         self.device = pick_device(device)
 
-    def build(self, n_in):
-        """The untrained network for frames of N_in numbers."""
-        raise NotImplementedError
-
-    def loss(self, network, X_b, done):
-        """What Algorithm 1 makes small, for a batch of windows (batch, N_t, N_in)."""
-        raise NotImplementedError
-
     def passes(self):
         """The passes of Algorithm 1, one after the other: pairs of settings and loss."""
         return [(self.settings.training, self.loss)]
@@ -57,18 +50,10 @@ class Network(Surrogate):
     def prepare(self, network, windows, number):
         """What is done to the network before a pass, the first of which has the number 0."""
 
-    def _forecast(self, network, X, steps):
-        """Free run in z-scores: (start, time, N_in) to (start, steps, N_in)."""
-        raise NotImplementedError
-
     def _fit(self, learning):
-        s = self.settings
-        self.scaling = Scaling.fit(learning.runs)
-        X, basis, self.unit = self._frames(learning.runs), None, 1.0
-        self.range = {
-            v: [min(float(run[v].min()) for run in learning.runs), max(float(run[v].max()) for run in learning.runs)]
-            for v in VARIABLES
-        }
+        s, runs = self.settings, learning.runs
+        self.scaling = Scaling.fit(runs)
+        X, basis, self.unit = self._frames(runs), None, 1.0
         if s.components:
             basis = principal_components(X, s.components).to(self.device)
             if s.whitened:
@@ -92,11 +77,11 @@ class Network(Surrogate):
         self.network = network if basis is None else self._absorb(network, basis)
         self.network.to(self.device).eval()
         self.card |= {
-            "scaling": self.scaling.to_dict(),
-            "range": self.range,
+            "range": {
+                v: [float(min(x[v].min() for x in runs)), float(max(x[v].max() for x in runs))] for v in VARIABLES
+            },
             "training": history,
             "training seconds": round(sum(epoch["seconds"] for epoch in history), 1),
-            "weights": sum(p.numel() for p in self.network.parameters()),
         }
 
     def _frames(self, runs):
@@ -140,13 +125,7 @@ class Network(Surrogate):
         out = self._forecast(self.network, ((X - mean) / std).to(self.device), steps).cpu() * std + mean
         if not self.settings.bounded:
             return out
-        return out.clamp(*torch.tensor([self.range[v] for v in VARIABLES]).repeat(self.nodes, 1).T)
+        return out.clamp(*torch.tensor([self.card["range"][v] for v in VARIABLES]).repeat(self.nodes, 1).T)
 
-    def _tensors(self):
-        return {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
-
-    def _restore(self, tensors, card):
-        self.scaling, self.range = Scaling.from_dict(card["scaling"]), card.get("range")
-        self.network = self.build(4 * self.nodes)
-        self.network.load_state_dict(tensors)
-        self.network.to(self.device).eval()
+    def _build(self):
+        self.network = self.build(4 * self.nodes).to(self.device).eval()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchdiffeq import odeint
 
-from cepkit.dataset import checked, to_dataset, to_tensor
+from cepkit.dataset import to_dataset, to_tensor
 from cepkit.surrogates.base import surrogate
 from cepkit.surrogates.network import CHOSEN, SMALL, Common, Network
 from cepkit.training import Training
@@ -148,8 +148,7 @@ class NeuralODE(Network):
     @torch.inference_mode()
     def reconstruct(self, window):
         """Encode a window (time, y, x) and decode the same window: the paper's way, which is no forecast."""
-        window = checked(window, "window")
-        self._check_grid(window, "window")
+        window = self._trajectory(window, "window")
         mean, std = self.scaling.vectors(self.nodes)
         X = ((to_tensor(window) - mean) / std).to(self.device)[None]
         out = self._forecast(self.network, X, X.shape[1], skip=0)[0].cpu() * std + mean

@@ -67,8 +67,8 @@ class ConvLSTM(Surrogate):
         torch.manual_seed(s.seed)
         self._build()
         X, U = [self._pictures(to_tensor(run)) for run in learning.runs], [self._pushes(u) for u in learning.stimuli]
-        history = train(self.network, partial(self._batch, X, U), self._error, learning, s.rounds, s.learning_rate)
-        self.card |= {"scaling": self.scaling.to_dict(), "training": history}
+        draw = partial(self._batch, X, U)
+        self.card["training"] = train(self.network, draw, self._error, learning, s.rounds, s.learning_rate)
 
     def _build(self):
         s, self.shape = self.settings, [len(c) for c in self.grid.values()]
@@ -128,11 +128,3 @@ class ConvLSTM(Surrogate):
         made, _ = self.step_through(self._pictures(X[:, last - read :]), pushes)
         mean, std = self.scaling.vectors(self.nodes)
         return made[:, read : read + steps].movedim(-3, -1).flatten(-3) * std + mean
-
-    def _tensors(self):
-        return dict(self.network.state_dict())
-
-    def _restore(self, tensors, card):
-        self.scaling = Scaling.from_dict(card["scaling"])
-        self._build()
-        self.network.load_state_dict(tensors)

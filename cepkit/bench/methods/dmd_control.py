@@ -25,7 +25,7 @@ class DMDControl(Reduced):
 
     configurations = {"smoke": {"components": 8, "horizon": 100}}
     validates = True
-    learnt = ("map",)
+    learnt = (*Reduced.learnt, "map")
 
     def _learn(self, A, U, validation, learning):
         gram, target = 0.0, 0.0

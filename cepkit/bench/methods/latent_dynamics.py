@@ -60,8 +60,8 @@ class LatentDynamics(Stepped):
 
     configurations = {"smoke": dict(components=8, latent=8, hidden=16, window=60, settle=20, batch=8, rounds=10)}
 
-    def _build(self, K, P):
-        self.network = Dynamics(self.settings, K, P)
+    def _build(self):
+        self.network = Dynamics(self.settings, *self.sizes)
 
     def _loss(self, network, batch, done):
         (_, told, wanted), settle = batch, self.settings.settle

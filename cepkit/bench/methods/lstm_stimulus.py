@@ -66,8 +66,8 @@ class LSTMStimulus(Stepped):
 
     configurations = {"smoke": dict(components=6, hidden=16, window=40, settle=10, batch=4, rounds=10, finish=5)}
 
-    def _build(self, K, P):
-        self.network = Cell(K, P, self.settings.hidden, self.settings.stride)
+    def _build(self):
+        self.network = Cell(*self.sizes, self.settings.hidden, self.settings.stride)
 
     def _learn(self, A, U, validation, learning):
         s, draw = self.settings, partial(self._batch, A, U)

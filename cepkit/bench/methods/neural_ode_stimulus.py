@@ -61,8 +61,8 @@ class NeuralODEStimulus(Stepped):
                                 "batch": 4, "rounds": 10}}  # fmt: skip
     least = 1
 
-    def _build(self, K, P):
-        self.network = ForcedODE(self.settings, K, P)
+    def _build(self):
+        self.network = ForcedODE(self.settings, *self.sizes)
 
     def _span(self):
         return self.settings.seen + self.settings.window

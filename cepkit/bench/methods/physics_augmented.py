@@ -1,6 +1,5 @@
 """Physics augmented: a sheet of two variables a node, and a small network that says what is missing."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,10 @@ from scipy.optimize import minimize
 from torch import nn
 
 from cepkit.bench.methods.pod_galerkin import OnTissue
+from cepkit.bench.methods.reduced import train
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import VARIABLES
 from cepkit.surrogates.base import surrogate
-from cepkit.training import Drawn, tune
 
 SPAN = 100.0  # mV for one unit of v, for the stimulus
 MEMORY = (5.0, 20.0, 60.0, 200.0, 600.0, 2000.0)  # time constants of the averages of v that the network sees [ms]
@@ -100,14 +99,14 @@ class PhysicsAugmented(OnTissue):
     frames given the model reads **none**.
     """
 
-    Settings, sheets_only = Settings, True
+    Settings, sheets_only, learnt = Settings, True, ("line", "centre", "width", "parameters")
     configurations = {"smoke": dict(evaluations=8, runs=1, frames=600, samples=4000, rounds=60, hidden=16)}
 
     def _learn(self, learning):
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
         found = self._fit_sheet(learning)
-        self.card |= {"training": self._fit_network(*self._samples(learning), learning)}
-        self.card |= {"scaling": self.scaling.to_dict(), "unexplained by the sheet": float(found)}
+        self.card["training"] = self._fit_network(*self._samples(learning), learning)
+        self.card["unexplained by the sheet"] = float(found)
         self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
 
     def _sheet(self, parameters):
@@ -130,7 +129,7 @@ class PhysicsAugmented(OnTissue):
         guess = np.log(list(FIRST_GUESS.values()))
         options = {"maxfev": s.evaluations, "initial_simplex": np.vstack([guess, guess + 0.2 * np.eye(5)])}
         found = minimize(unexplained, guess, method="Nelder-Mead", options=options)
-        self.parameters = np.exp(found.x).astype(np.float32).astype(float)  # as the file will hold them
+        self.parameters = torch.from_numpy(np.exp(found.x)).float()
         return found.fun
 
     def _samples(self, learning):
@@ -165,13 +164,7 @@ class PhysicsAugmented(OnTissue):
         def loss(network, batch, done):
             return (self._decode(batch[0]) - batch[1]).square().mean()
 
-        updates = math.gcd(s.rounds, 100)
-        history = tune(
-            self.network, Drawn(draw), loss, epochs=s.rounds // updates, updates=updates,
-            learning_rate=s.learning_rate, schedule="cosine", progress=learning.progress, what="correction",
-            checkpoint=learning.checkpoint and f"{learning.checkpoint}-correction",
-        )  # fmt: skip
-        return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
+        return train(self.network, draw, loss, learning, s.rounds, s.learning_rate, "correction", "cosine", None)
 
     def _decode(self, features):
         """Features (..., F) to z-scored variables (..., 4)."""
@@ -188,14 +181,3 @@ class PhysicsAugmented(OnTissue):
         out = torch.cat([self._decode(torch.from_numpy(sheet.run(part.numpy()))).flatten(1) for part in parts])
         mean, std = self.scaling.vectors(self.nodes)
         return out * std + mean
-
-    def _tensors(self):
-        own = {name: getattr(self, name) for name in ("line", "centre", "width")}
-        own["parameters"] = torch.tensor(self.parameters, dtype=torch.float32)
-        return own | {f"network.{k}": v for k, v in self.network.state_dict().items()}
-
-    def _restore(self, tensors, card):
-        self.scaling, self.parameters = Scaling.from_dict(card["scaling"]), tensors.pop("parameters").double().numpy()
-        self.line, self.centre, self.width = (tensors.pop(k) for k in ("line", "centre", "width"))
-        self._build()
-        self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})

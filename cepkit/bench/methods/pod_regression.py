@@ -33,7 +33,8 @@ class PODRegression(Reduced):
         seed: int = 0
 
     configurations = {"smoke": {"components": 8, "samples": 60, "centres": 100, "frames": 400, "skip": 200}}
-    learnt = ("scales", "centres", "weights")  # of shape (7,), (M, 7) and (M, K); centres are divided by the scales
+    # Of shape (7,), (M, 7) and (M, K); centres are divided by the scales.
+    learnt = (*Reduced.learnt, "scales", "centres", "weights")
 
     def _learn(self, A, U, validation, learning):
         s = self.settings

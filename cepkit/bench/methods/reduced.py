@@ -2,7 +2,7 @@
 
 import math
 import time
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 
@@ -28,11 +28,12 @@ class Reduced(Surrogate):
 
     reads_stimulus = trains = True
     validates = False  # whether ``_learn`` chooses by the validation part
-    learnt = ()  # names of the tensors that ``_learn`` finds
-    network = None  # or what ``_build`` makes and ``_learn`` trains
+    learnt = ("basis", "scale")  # and further tensors that ``_learn`` finds
 
-    def _build(self, K, P):
-        """Make what is random or untrained, for K components and P patches."""
+    @property
+    def sizes(self):
+        """K and P, numbers of components and of patches."""
+        return len(self.scale), self._patches(torch.zeros(1, self.nodes)).shape[-1]
 
     def _fit(self, learning):
         self.scaling, basis, energy = principal(learning.runs)
@@ -44,9 +45,9 @@ class Reduced(Surrogate):
         began = time.perf_counter()  # the components are the same for all methods, so they do not count
         if self.draws:
             torch.manual_seed(self.settings.seed)
-        self._build(A[0].shape[1], U[0].shape[1])
+        self._build()
         self._learn(A, U, validation, learning)
-        self.card |= {"scaling": self.scaling.to_dict(), "training seconds": time.perf_counter() - began}
+        self.card["training seconds"] = time.perf_counter() - began
         self.card["weights"] = sum(t.numel() for name, t in self._tensors().items() if name not in ("basis", "scale"))
 
     def _reduced(self, learning):
@@ -77,18 +78,6 @@ class Reduced(Surrogate):
             return a.new_zeros(0, steps, a.shape[1])
         a, u = (x.unfold(0, given + steps, steps).movedim(-1, 1).contiguous() for x in (a, u))
         return ((self._run(a[:, :given], u, steps) - a[:, given:]) * self.scale).square()
-
-    def _tensors(self):
-        network = self.network.state_dict(prefix="network.") if self.network else {}
-        return {name: getattr(self, name) for name in ("basis", "scale", *self.learnt)} | network
-
-    def _restore(self, tensors, card):
-        self.scaling = Scaling.from_dict(card["scaling"])
-        for name in ("basis", "scale", *self.learnt):
-            setattr(self, name, tensors[name])
-        self._build(len(self.scale), self._patches(torch.zeros(1, self.nodes)).shape[-1])
-        if self.network:
-            self.network.load_state_dict({name: tensors[f"network.{name}"] for name in self.network.state_dict()})
 
 
 class Stepped(Reduced):
@@ -163,40 +152,32 @@ def windows(A, U, length, batch):
         yield A[piece][k : k + length + 1], U[piece][k : k + length]
 
 
-def train(network, draw, loss, learning, rounds, learning_rate, part=0):
+def train(network, draw, loss, learning, rounds, learning_rate, part=0, schedule="one-cycle", clip=1.0):
     """Train on batches that ``draw`` draws: the mean loss of every ten or fewer.  ``part`` names the checkpoint."""
     updates, checkpoint = math.gcd(rounds, 10), learning.checkpoint and f"{learning.checkpoint}-{part}"
     history = tune(network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
-                   schedule="one-cycle", clip=1.0, checkpoint=checkpoint, progress=learning.progress)  # fmt: skip
+                   schedule=schedule, clip=clip, checkpoint=checkpoint, progress=learning.progress)  # fmt: skip
     return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
+
+
+#: What :func:`principal` found last: the data it was asked for, by words, themselves, and what it returned.
+_last = [None, None, None]
 
 
 def principal(pieces):
     """Scaling, orthonormal basis (N_in, K) and mean square of each component (K,), computed once for the same data."""
-    return _principal(Data(pieces))
-
-
-class Data(tuple):
-    """Trajectories, equal where hash, sizes and times are; those without a hash where they are the same objects."""
-
-    def __hash__(self):
-        return hash(tuple(f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in self))
-
-    def __eq__(self, other):
-        return hash(self) == hash(other)
-
-
-@lru_cache(1)
-def _principal(pieces):
-    frames = thinned(pieces)
-    scaling, moment = Scaling.fit(frames), 0.0
-    for piece in frames:
-        X = to_tensor(scaling.apply(piece)).double()
-        moment = moment + X.T @ X
-    moment = moment / sum(piece.sizes["time"] for piece in frames)
-    basis = leading(moment, min(COUNT, len(moment)))
-    energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
-    return scaling, basis.float(), energy.float()
+    key = [f"{p.attrs.get('data_hash', id(p))} {p.sizes} {p.time.values[[0, -1]]}" for p in pieces]
+    if key != _last[0]:
+        frames = thinned(pieces)
+        scaling, moment = Scaling.fit(frames), 0.0
+        for piece in frames:
+            X = to_tensor(scaling.apply(piece)).double()
+            moment = moment + X.T @ X
+        moment = moment / sum(piece.sizes["time"] for piece in frames)
+        basis = leading(moment, min(COUNT, len(moment)))
+        energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
+        _last[:] = key, pieces, (scaling, basis.float(), energy.float())
+    return _last[2]
 
 
 def thinned(pieces):

@@ -33,9 +33,10 @@ class Replay(OneByOne):
     ``beats`` is a first frame, a length and what ``_features`` says.  A method writes ``_choose``: which beat answers.
     """
 
+    learnt = ("shelf", "beats")
+
     def _fit(self, learning):
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 5)) for piece in learning.runs])
-        self.card["scaling"] = self.scaling.to_dict()
         shelf, beats, offset = [], [], 0
         for piece, stimulus in zip(learning.runs, learning.stimuli, strict=True):
             shelf.append(to_tensor(self.scaling.apply(piece)).half())
@@ -45,11 +46,11 @@ class Replay(OneByOne):
             offset += len(stimulus)
         if not beats:
             raise ValueError("stimulus: not one in all trajectories, so there is no beat to replay")
-        self._take(torch.cat(shelf), np.stack(beats))
+        self.shelf, self.beats = torch.cat(shelf), torch.from_numpy(np.stack(beats))
+        self._build()
 
-    def _take(self, shelf, beats):
-        self.shelf, self.beats = shelf, beats
-        self.begin, self.length = beats[:, :2].astype(int).T
+    def _build(self):
+        self.begin, self.length = self.beats[:, :2].long().T.numpy()
 
     def _features(self, stimulus, times, k):
         """Centre of the stimulated nodes [mm] and their spread, and the last three intervals [ms]."""
@@ -71,21 +72,15 @@ class Replay(OneByOne):
             out[frames - given] = self.shelf[torch.from_numpy(at)].float() * std + mean
         return out
 
-    def _tensors(self):
-        return {"shelf": self.shelf, "beats": torch.from_numpy(self.beats)}
-
-    def _restore(self, tensors, card):
-        self.scaling = Scaling.from_dict(card["scaling"])
-        self._take(tensors["shelf"], tensors["beats"].numpy())
-
 
 @surrogate("nearest_beat", "nearest beat", "#AA4499", "--", version="740b3a708b4e611a")
 class NearestBeat(Replay):
     """Replays the training beat that is nearest in site (centre and spread) and last intervals, and long enough."""
 
     def _choose(self, site, intervals, needed):
-        away = (((self.beats[:, 2:-3] - site) / SITE_MM) ** 2).sum(1)
-        difference = (self.beats[:, -3:] - intervals) / np.array(INTERVAL_MS)
+        known = self.beats.numpy()
+        away = (((known[:, 2:-3] - site) / SITE_MM) ** 2).sum(1)
+        difference = (known[:, -3:] - intervals) / np.array(INTERVAL_MS)
         # An interval that one of the two does not know counts as a middling difference.
         away += np.where(np.isnan(difference), 4.0, difference**2).sum(1)
         long_enough = self.length >= min(needed, self.length.max())
@@ -111,7 +106,8 @@ class MeanResponse(Replay):
         for begin, length in zip(self.begin, np.minimum(self.length, longest), strict=True):
             total[: length + 1] += self.shelf[begin : begin + length + 1]
             count[: length + 1] += 1
-        self._take((total / count.clamp_min(1)).half(), np.array([[0.0, longest]]))
+        self.shelf, self.beats = (total / count.clamp_min(1)).half(), torch.tensor([[0.0, longest]])
+        self._build()
 
     def _choose(self, site, intervals, needed):
         return 0

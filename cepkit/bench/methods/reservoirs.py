@@ -82,7 +82,7 @@ class Readout(Stepped):
         seed: int = 0
 
     validates = True
-    learnt = ("W_out",)
+    learnt = (*Stepped.learnt, "W_out")
 
     @torch.inference_mode()
     def _learn(self, A, U, validation, learning):
@@ -149,8 +149,8 @@ class ESN(Readout):
 
     configurations = {"smoke": dict(components=6, size=60, choices=((0.9, 0.3, 0.3),), ridges=(1e-4,), settle=10)}
 
-    def _build(self, K, P):
-        s = self.settings
+    def _build(self):
+        s, (K, P) = self.settings, self.sizes
         gains = torch.cat([torch.ones(K), torch.full((s.stride * P,), s.push)])
         self.unit = draw_reservoir(s.size, gains, 1.0, np.random.default_rng(s.seed))
 

@@ -18,13 +18,6 @@ from cepkit.surrogates.base import Surrogate, surrogate
 from cepkit.tissue import Tissue
 
 
-@dataclass(frozen=True)
-class Settings:
-    dt: float = 0.1  # [ms], or "adaptive"
-    dtype: str = "float64"
-    diffusivity: float = SHEET["diffusivity"]  # where the training runs do not say [mm2/ms]
-
-
 @surrogate("solver_coarse", "coarse solver", "#555555", "-.", version="a7202f2a8810a8e5")
 class SolverCoarse(Surrogate):
     """:func:`cepkit.simulate` with a large time step.
@@ -33,8 +26,13 @@ class SolverCoarse(Surrogate):
     simulates the history, then takes those four from the last frame: the others are what the stimuli have made of them.
     """
 
-    Settings = Settings
-    reads_stimulus = True
+    @dataclass(frozen=True)
+    class Settings:
+        dt: float = 0.1  # [ms], or "adaptive"
+        dtype: str = "float64"
+        diffusivity: float = SHEET["diffusivity"]  # where the training runs do not say [mm2/ms]
+
+    learnt, reads_stimulus = ("state",), True
 
     def _fit(self, learning):
         self.card["made on"], one = made_on(learning.runs[0]), Tissue((1, 1), 1.0, 0.0)
@@ -43,7 +41,7 @@ class SolverCoarse(Surrogate):
         train = periodic(650.0, 20, everywhere(one))
         paced = simulate(one, train, 13_000.0, save_every=1000.0, progress=False, **cells)
         state = final_state(paced)
-        self.state = {name: float(state[name].squeeze()) for name in cell.STATES}
+        self.state = torch.tensor([state[name].item() for name in cell.STATES], dtype=torch.float64)
 
     @property
     def cells(self):
@@ -66,7 +64,7 @@ class SolverCoarse(Surrogate):
     def _one(self, X, stimulus, steps, alone):
         run = dict(dt=self.settings.dt, dtype=self.settings.dtype, save_every=self.interval, progress=False,
                    threads=None if alone else 1, **self.cells)  # fmt: skip
-        tissue, state, given = self.tissue, self.state, len(X) - 1
+        tissue, given, state = self.tissue, len(X) - 1, dict(zip(cell.STATES, self.state.tolist(), strict=True))
         if given:
             before = protocol_of(stimulus[:given], tissue, self.interval)
             state = final_state(simulate(tissue, before, given * self.interval, initial=state, **run))
@@ -75,12 +73,6 @@ class SolverCoarse(Surrogate):
         state |= {name: last[..., k] for k, name in enumerate(VARIABLES)}
         after = protocol_of(stimulus[given:], tissue, self.interval)
         return to_tensor(simulate(tissue, after, steps * self.interval, initial=state, **run).isel(time=slice(1, None)))
-
-    def _tensors(self):
-        return {"state": torch.tensor([self.state[name] for name in cell.STATES], dtype=torch.float64)}
-
-    def _restore(self, tensors, card):
-        self.state = dict(zip(cell.STATES, tensors["state"].tolist(), strict=True))
 
 
 def protocol_of(stimulus, tissue, interval):
