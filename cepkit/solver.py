@@ -17,7 +17,7 @@ import xarray as xr
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
-from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number
+from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number, one_of
 from cepkit.pacing import Protocol
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest, open_trajectory
@@ -41,10 +41,9 @@ _CALL, _CALL_BYTES = 50.0, 6.4e7  # ms a compiled call, less where they would ou
 
 def _engine(device, levels):
     """The class that runs the kernel on a device."""
-    if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f'device={device!r} is not known; choose "cpu", "cuda" or "auto"')
+    one_of("device", device, ("cpu", "cuda", "auto"))
     # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
-    if device == "cpu" or (device == "auto" and len(levels[1]) > 1):
+    if device == "cpu" or (device == "auto" and any(levels[3:5])):
         return Engine
     gpu = import_module("cepkit.kernel_cuda")  # an optional part, loaded on first use
     return gpu.CudaEngine if device == "cuda" or gpu.cuda.is_available() else Engine
