@@ -189,11 +189,9 @@ class Engine:
         return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 
     def _notes(self, threads, count):
-        """Room for two activations of every cell in ``count`` frames, and one more for each tenth of a second.
-
-        With several levels, threads share the blocks anew in each step, and each may meet all the cells.
-        """
+        """Room for two activations of every cell in ``count`` frames, and one more for each tenth of a second."""
         each = 2 + int(count * self.save_every / 100)
+        # With several levels, threads share the blocks anew in each step, and each may meet all the cells.
         most = -(-self.state.blocks // (threads if len(self.clock.parts) == 1 else 1)) * simd.BLOCK
         nodes = np.zeros((threads, each * most + 64), np.int64)
         return kernel.Notes(self.threshold, np.zeros(threads, np.int64), nodes, np.zeros(nodes.shape))

@@ -112,10 +112,7 @@ def ramp(first, last, beats, region, amplitude=AMPLITUDE, duration=DURATION, sta
 
 
 def cross_field(tissue, s2, width=1.5, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
-    """A plane wave along x from a strip of ``width`` mm, and after ``s2`` ms a quarter of a 2-D tissue.
-
-    Re-entry starts where the second stimulus meets a tail that is half recovered.
-    """
+    """Re-entry in a 2-D tissue: a plane wave along x from a strip of ``width`` mm, and a quarter after ``s2`` ms."""
     if len(tissue.shape) != 2:
         raise ValueError(f"tissue has {len(tissue.shape)} axes; a cross-field protocol needs 2")
     strip = box(tissue, x=(0, number("width", width, "mm", positive=True)))

@@ -45,7 +45,7 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
 def error_by_lead(errors, reference=1.0, x="lead_time"):
     """Error of each model against lead time, a panel a variable: one score of ``cep.score(..., by_lead_time=True)``.
 
-    The band holds the middle half of the starts; the line is the ``reference``, for z-scores that of the mean, 1.
+    The band holds the middle half of the starts; the line is the ``reference``.
     """
     names = [str(v) for v in errors["variable"].values]
     fig, axes = new(-(-len(names) // 2), min(2, len(names)), height=2.2, sharex=True, sharey=True)

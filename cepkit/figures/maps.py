@@ -29,10 +29,10 @@ def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=No
     return image
 
 
-def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, width=3.6):
-    """One field on (y, x) with its colour bar; see :func:`draw_map`."""
-    fig, axes = new(height=width * 0.8, width=width)
-    image = draw_map(axes[0, 0], field, title, cmap, vmin, vmax, contours)
+def sheet(field, title=None):
+    """One field on (y, x) with its colour bar."""
+    fig, axes = new(height=2.88, width=3.6)
+    image = draw_map(axes[0, 0], field, title)
     fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
     return done(fig)
 
@@ -51,10 +51,7 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
 
 
 def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
-    """Frames at ``times`` [ms] on one colour scale, a row for each field; those beyond ``columns`` follow below.
-
-    ``rows`` maps labels to fields on (``time``, y, x) that share the variable and the grid.
-    """
+    """Fields by label, (``time``, y, x), at ``times`` [ms] on one scale, a row each; beyond ``columns`` below."""
     times = np.asarray(times, float)
     fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
     first = next(iter(fields.values()))
@@ -89,8 +86,7 @@ def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
 def film(fields, times, alt, still, x="time", rate=20):
     """A looping film of one field on (``x``, y, x), or of several by label or model, side by side; 2 kB a frame.
 
-    It shows the ``times`` [ms], ``rate`` frames a second; on paper, and for those who want no motion, only ``still``
-    [ms].  ``alt`` says what is to be seen, for those who do not see it.
+    It shows the ``times`` [ms], ``rate`` a second; on paper, and for those who want no motion, only ``still`` [ms].
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]

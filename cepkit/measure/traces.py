@@ -37,8 +37,8 @@ def span(V, onset, top, end, level):
 def action_potentials(V, back, room, fraction, given=np.nan):
     """Action potentials of one trace (time,), ``room`` at most, in frames: (room, 5), NaN where there is none.
 
-    Each row is the upward crossing of UP, the crossings of the level at ``fraction`` before and after, the rest (the
-    lowest of ``back`` frames before) and the peak; the level is ``given`` [mV] where that is a number.
+    Upward crossing of UP, crossings of the level at ``fraction`` (or ``given`` [mV]) before and after, rest (the lowest
+    of ``back`` frames before) and peak.
     """
     out, ready, count, frames = np.full((room, 5), np.nan), False, 0, len(V)
     for k in range(frames - 1):
@@ -60,10 +60,9 @@ def action_potentials(V, back, room, fraction, given=np.nan):
 
 @njit(cache=True, nogil=True)
 def find(Vm, Cai, interval, room):
-    """Activations of every node, ``room`` of each at most; Vm [mV] and Cai [mM] are (time, N), ``interval`` ms apart.
+    """Activations of every node in Vm [mV] and Cai [mM] (time, N), ``interval`` ms apart; ``room`` of each at most.
 
-    Of shape (N, room, 4), NaN where there is none: time [ms after the first frame], APD90 [ms], largest Cai within
-    250 ms, and Cai at the activation [mM].
+    (N, room, 4), NaN where there is none: time, APD90 [ms], largest Cai within 250 ms, Cai at the activation [mM].
     """
     frames, nodes = Vm.shape
     out, reach = np.full((nodes, room, 4), np.nan), round(250 / interval)
@@ -124,8 +123,7 @@ def activation_time(Vm, level=THRESHOLD):
 def activation_map(trajectory, start=None, end=np.inf):
     """First activation of each node in [start, end) of a trajectory: [ms] after ``start``, NaN where there is none.
 
-    As the solver noted it: finer than the frames.  ``start`` is the first frame by default; what happens outside of the
-    frames and nodes of a part of a run does not count.
+    As the solver noted it: finer than the frames.  ``start`` is the first frame by default.
     """
     trajectory = in_form(trajectory, "trajectory", time=True)
     if trajectory.get("activation_time", trajectory.time[0]).ndim != 1 or "tissue" not in trajectory.attrs:
@@ -151,13 +149,12 @@ def activation_map(trajectory, start=None, end=np.inf):
 
 
 def beats(trajectory, fraction=0.9):
-    """What every beat of every node is like, in a trajectory or a forecast: dims ``(beat, *grid)``.
+    """What every beat of every node is like, in a trajectory or a forecast: dims ``(beat, *grid)``, NaN if cut off.
 
-    Of Vm [mV], a DataArray or in a Dataset: ``activation`` (of -40 mV), ``repolarisation``, ``APD`` between two
-    crossings of the level at ``fraction`` of the repolarisation (0.9: APD90), ``DI`` before it, ``alternans``, the
-    change of APD from the beat before [ms]; ``rest``, ``peak`` [mV].  Of Cai [mM], where there is any: ``diastolic``,
-    ``systolic``, ``time_to_peak``, and ``decay``, from the peak until 1/e of the transient is left.  NaN for what the
-    trace cuts off.
+    Of Vm [mV], a DataArray or in a Dataset: ``activation`` (of -40 mV), ``repolarisation``, ``APD`` between crossings
+    of the level at ``fraction`` of the repolarisation (0.9: APD90), ``DI`` before it, ``alternans``, the change of APD
+    [ms]; ``rest``, ``peak`` [mV].  Of Cai, where there is any: ``diastolic``, ``systolic`` [mM], ``time_to_peak``,
+    ``decay`` until 1/e of the transient is left [ms].
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; 0.9 gives APD90")
@@ -213,9 +210,8 @@ def _transients(Cai, time, onsets):
 def action_potential(Vm, fraction=0.9):
     """The one action potential in Vm (time, ...) at each node: :func:`beats` without the dim ``beat``.
 
-    And ``max_upstroke`` [mV/ms], NaN if frames over 0.02 ms apart hide it. What begins before the trace has no times;
-    where nothing fires, ``rest`` is the first potential, ``peak`` the highest. A ValueError if any node has more than
-    one.
+    And ``max_upstroke`` [mV/ms], NaN if frames over 0.02 ms apart hide it.  What begins before the trace has no times;
+    where nothing fires, ``rest`` is the first potential, ``peak`` the highest.  A ValueError if a node has two.
     """
     found, (Vm, values, time) = beats(Vm, fraction), _frames(Vm, "Vm")
     if found.sizes["beat"] > 1:
@@ -240,10 +236,7 @@ def beat(trajectory, number, cycle_length=CYCLE_LENGTH):
 
 
 def conduction_velocity(Vm, start, end, level=THRESHOLD):
-    """Mean speed of the front between two nodes [m/s] = [mm/ms]; negative if ``end`` is activated first.
-
-    ``start`` and ``end`` are positions [mm] by axis, such as ``{"y": 5, "x": 2}``; the nearest nodes are taken.
-    """
+    """Mean speed of the front between two places [m/s], ``{"y": 5, "x": 2}`` [mm]; negative if ``end`` is first."""
     when = activation_time(Vm, level)
     places = [(when[d], place[d]) for place in (start, end) for d in place if d in when.dims]
     inside = all(axis.min() - 1 <= x <= axis.max() + 1 for axis, x in places)
@@ -257,8 +250,7 @@ def conduction_velocity(Vm, start, end, level=THRESHOLD):
 def phase(Vm, delay=5, centre=-60.0):
     """Phase [rad] in (-pi, pi] of each node in its cycle, for the frames that have one ``delay`` frames before them.
 
-    The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat, and this is its angle (Gray, Pertsov
-    and Jalife 1998, doi:10.1038/32164).
+    The angle of (V(t - delay) - centre, V(t) - centre), as by Gray, Pertsov and Jalife 1998, doi:10.1038/32164.
     """
     Vm = in_form(Vm, "Vm", time=True)
     axis = time_of(Vm)
@@ -270,9 +262,9 @@ def phase(Vm, delay=5, centre=-60.0):
 
 
 def phase_singularities(angle):
-    """Where the phase [rad] winds around a point, as at the tips of spiral waves: the topological charge -1, 0 or +1.
+    """How the phase [rad] winds around each square of four nodes: the topological charge -1, 0 or +1 at its centre.
 
-    It is that of each square of four nodes, at its centre; positive where phase grows counter-clockwise (x towards y).
+    It is positive where phase grows counter-clockwise (x towards y).
     """
     if min(angle.sizes.get("y", 0), angle.sizes.get("x", 0)) < 2:
         raise ValueError(f"angle has the dims {dict(angle.sizes)}; a singularity needs two nodes or more along y and x")
@@ -296,10 +288,7 @@ def tips(Vm, delay=5, centre=-60.0):
 
 
 def local_velocity(when):
-    """Speed of the front at each node [mm/ms] = [m/s], from an activation map [ms]: one over its gradient.
-
-    It means nothing where waves meet or begin, and is NaN beside nodes that never fire.
-    """
+    """Speed of the front at each node [mm/ms] = [m/s], from an activation map [ms]: one over its gradient."""
     when = placed(when, "when")
     axes = [d for d in SPACE if when.sizes.get(d, 1) > 1]
     if not axes:
@@ -310,10 +299,9 @@ def local_velocity(when):
 
 
 def pseudo_ecg(Vm, electrode, diffusivity=1.0):
-    """The potential that Vm (time, ...) makes at an ``electrode`` in a large bath around it, up to a constant factor.
+    """The potential that Vm (time, ...) makes at an ``electrode`` (z, y, x) [mm] in a large bath, up to a factor.
 
     The integral of ``-D grad Vm . grad(1/r)``, as by Gima and Rudy 2002, doi:10.1161/01.RES.0000016960.61087.86.
-    ``electrode`` is a position (z, y, x) [mm], a sheet lies at z = 0; ``diffusivity`` is one number or one an axis.
     """
     Vm = placed(Vm, "Vm")
     axes = [d for d in SPACE if Vm.sizes.get(d, 1) > 1]
