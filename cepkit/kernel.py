@@ -249,11 +249,8 @@ def _diffuse(V, seen, first, W, pulls, flow, step):
 
 @jit
 def _fastest(V, before, first, conc, dt, cap):
-    """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release.
-
-    Release outlasts the upstroke; steps that ignore it lose a percent of the calcium transient, and over a hundred
-    beats of sodium too.  It counts for no more than ``cap``.
-    """
+    """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release, at most ``cap``."""
+    # Steps that ignore the release lose a percent of the calcium transient, and over a hundred beats of sodium too.
     most = 0.0
     for i in range(BLOCK):
         change, release = abs(get(V, first + i) - get(before, first + i)) / dt, RELEASE * conc[2 * BLOCK + i]

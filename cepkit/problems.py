@@ -42,10 +42,7 @@ def golden_standard(profile="laptop", progress=True):
 
 
 def toy(beats=3):
-    """A trajectory (time, y, x) to try things on, and its stimulus [pA/pF]: a wave each 50 ms on 4 x 4 nodes.
-
-    It is made of formulas in no time; the frames are 1 ms apart, the stimulus comes in a corner.
-    """
+    """A trajectory (time, y, x) made of formulas, and its stimulus [pA/pF]: a wave each 50 ms on 4 x 4 nodes."""
     axis, t = 0.5 * np.arange(4.0), np.arange(50.0 * beats)
     since = (t[:, None, None] - 40.0) % 50.0 - axis[:, None] - axis
     shape = np.interp(since, [0.0, 2.0, 20.0, 30.0], [0.0, 1.0, 0.8, 0.0])

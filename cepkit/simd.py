@@ -54,11 +54,8 @@ def by_order(for_first, for_second):
 
 
 def both(double, single=None):
-    """A function for compiled code in two precisions: ``pick(like)`` is the one of ``like``'s numbers.
-
-    The single form has single literals: a double one would promote whatever it meets.
-    """
-    if single is None:
+    """A function for compiled code in two precisions: ``pick(like)`` is the one of ``like``'s numbers."""
+    if single is None:  # a double literal would promote whatever it meets
         code = double.__code__
         literals = tuple(np.float32(k) if isinstance(k, float) else k for k in code.co_consts)
         single = FunctionType(code.replace(co_consts=literals), double.__globals__)
@@ -169,9 +166,7 @@ class _Lanes:
 
 @intrinsic
 def relax(typingctx, gates, first, table, row, weight, W, cell, second):
-    """Advance the gates of one cell and write its factors: one interpolated row of the table.
-
-    In scalar terms, for each gate ``k`` and each factor ``k``::
+    """Advance the gates of one cell and write its factors from one interpolated row, for each gate and factor ``k``::
 
         gates[first + k] = inf[k] + (gates[first + k] - inf[k]) * decay[k]
         W[(FACTOR + k) * BLOCK + cell] = factor[k]

@@ -20,7 +20,6 @@ from cepkit.solver import final_state, simulate
 from cepkit.tissue import Tissue
 
 KINDS = {"epicardial": "epi", "endocardial": "endo", "M cell": "m"}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of kinds of cells, and of curves
 #: What the scorecard can show: label, metric and variable.
 SHOWN = {f"z-MSE of {name}": ("z_mse", name) for name in fields.VARIABLES} | {
     "activation error [ms]": ("activation_error", ""), "APD90 error [ms]": ("apd90_error", ""),
@@ -91,18 +90,18 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
 def explore_restitution(curves=None, beats=5):
     """Pace a cell with S1 and ask it with a premature S2; each answer leaves a point on the restitution plane.
 
-    ``curves`` to draw behind the points, by name, are what :func:`~cepkit.measure.experiments.restitution` gives. All
-    trains of ``beats`` S1 are simulated once, at the start; a move simulates what follows the last S1.
+    ``curves`` to draw behind the points, by name, are what :func:`~cepkit.measure.experiments.restitution` gives.
     """
     curves = curves or {}
     for name, curve in curves.items():
         if not {"APD", "DI"} <= set(getattr(curve, "data_vars", ())):
             raise ValueError(f"curves[{name!r}] holds no APD and DI; hand over what cep.measure.restitution returns")
     cycles, cell, seen = list(range(300, 1001, 50)), Tissue((1, 1)), []
+    # The trains are simulated once; a move simulates what follows the last S1.
     trained, each = _trains(cycles, beats), region.everywhere(cell)
     behind = [
         _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
-        for colour, (name, curve) in zip(endless(COLOURS), curves.items())
+        for colour, (name, curve) in zip(endless(figures.COLOURS), curves.items())
     ]
 
     def update(kind, s1, s2):
@@ -115,7 +114,7 @@ def explore_restitution(curves=None, beats=5):
         rest, APD = s2 - float(before.repolarisation), measure.premature(Vm, s2, before)
         placed = bool(np.isfinite([rest, APD]).all())
         if placed:
-            seen.append([rest, APD, COLOURS[number]])
+            seen.append([rest, APD, figures.COLOURS[number]])
         panels = [
             {"title": "Vm [mV]", "xLabel": "time after the last S1 [ms]", "x": [0, 1500], "y": [-100, 60],
              "curves": [_curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)], "at": s2, "atName": "S2"},
@@ -167,18 +166,12 @@ def _sheets(named, label, x, probe, **more):
 
 
 def explore_wave(field, x="time", probe=None):
-    """A wave through time: the frame that the slider names, and the time course at an electrode that can be moved.
-
-    ``field`` is one variable, dims (``x``, y, x); ``probe`` is the electrode's first node (row, column), or the middle.
-    """
+    """One variable (``x``, y, x) through time: frames, and the course at an electrode, first at node ``probe``."""
     return _sheets({"": _axes_of(field, "field", (x, "y", "x"))}, f"{field.name} of the sheet", x, probe)
 
 
 def explore_forecast(truth, forecasts, probe=None):
-    """Forecasts beside the truth by lead time: both sheets and their difference, an electrode, and the error's course.
-
-    ``truth``, and each of the ``forecasts`` by name of the model, is one variable, dims (start, lead_time, y, x).
-    """
+    """Forecasts by name beside the truth, all of one variable (start, lead_time, y, x), their difference and error."""
     dims = ("start", "lead_time", "y", "x")
     if not isinstance(forecasts, Mapping) or not len(forecasts):
         raise ValueError('forecasts must hold at least one forecast, by name: {"lstm": forecast.Vm}')
@@ -194,10 +187,7 @@ def explore_forecast(truth, forecasts, probe=None):
 
 
 def explore_scorecard(table=None):
-    """The scorecard, one number of each model at a time: choose what, and on which test; the best stands on top.
-
-    ``table`` is what :func:`cepkit.bench.kept_scorecard` gives; by default that of the track ``paced``.
-    """
+    """One number of each model at a time, of a table from :func:`cepkit.bench.kept_scorecard`; the best on top."""
     table = bench.kept_scorecard() if table is None else table
     if missing := ", ".join(name for name in bench.COLUMNS if name not in getattr(table, "columns", ())):
         raise ValueError(f"table lacks the columns {missing}; hand over what cep.bench.kept_scorecard returns")

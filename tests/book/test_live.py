@@ -61,7 +61,7 @@ def test_what_it_cannot_do_is_refused():
     for bad, message in (
         ({"rows": 25}, "rows=25"),
         ({"cycle_length": 7}, "cycle_length=7"),
-        ({"factors": {"g": 1}}, "no slider"),
+        ({"factors": {"g": 1}}, "factors='g'"),
     ):
         with pytest.raises(ValueError, match=message):
             live.html(**bad)
