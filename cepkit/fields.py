@@ -28,7 +28,6 @@ TABLE = {
 }
 VARIABLES = tuple(TABLE)
 UNITS = {name: variable.units for name, variable in TABLE.items()}
-LONG_NAMES = {name: variable.long_name for name, variable in TABLE.items()}
 SPACE = ("z", "y", "x")
 
 #: The sheet of the paper, as arguments of ``Tissue``: a square of 10 mm.

@@ -49,14 +49,14 @@ def premature(Vm, since, before, fraction=0.9):
     return (ended - began)[found[0]] if len(found) else np.nan
 
 
-def steady_state(cycle_length, tissue=None, region=None, tolerance=1e-3, most=2000, **options):
-    """Pace until beats repeat: the full state when the next stimulus is due, to start from (``initial=``).
+def steady_state(cycle_length, tolerance=1e-3, most=2000, **options):
+    """Pace the cell until beats repeat: its full state when the next stimulus is due, to start from (``initial=``).
 
     They do when 10 beats change no concentration by more than the share ``tolerance``, and Vm by that of 100 mV.  A
-    RuntimeError if ``most`` were not enough.  By default of the single cell; ``options`` of :func:`cepkit.simulate`.
+    RuntimeError if ``most`` were not enough.  ``options`` are those of :func:`cepkit.simulate`.
     """
-    tissue, state, change = tissue or Tissue((1, 1)), options.pop("initial", None), np.inf
-    train = periodic(cycle_length, 10, everywhere(tissue) if region is None else region)
+    tissue, state, change = Tissue((1, 1)), options.pop("initial", None), np.inf
+    train = periodic(cycle_length, 10, everywhere(tissue))
     options = {"save_every": cycle_length, "progress": False, "save": ("Vm",)} | options
     for count in range(10, most + 1, 10):
         old, state = state, final_state(simulate(tissue, train, 10 * cycle_length, initial=state, **options))

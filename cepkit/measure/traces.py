@@ -298,21 +298,20 @@ def local_velocity(when):
     return speed.where(np.isfinite(speed)).assign_attrs(units="m/s", long_name="local conduction velocity")
 
 
-def pseudo_ecg(Vm, electrode, diffusivity=1.0):
+def pseudo_ecg(Vm, electrode):
     """The potential that Vm (time, ...) makes at an ``electrode`` (z, y, x) [mm] in a large bath, up to a factor.
 
-    The integral of ``-D grad Vm . grad(1/r)``, as by Gima and Rudy 2002, doi:10.1161/01.RES.0000016960.61087.86.
+    The integral of ``-grad Vm . grad(1/r)``, as by Gima and Rudy 2002, doi:10.1161/01.RES.0000016960.61087.86.
     """
     Vm = placed(Vm, "Vm")
     axes = [d for d in SPACE if Vm.sizes.get(d, 1) > 1]
-    if np.shape(electrode) != (3,) or np.shape(diffusivity) not in ((), (len(axes),)) or not axes:
-        raise ValueError(f"electrode={electrode!r} must be (z, y, x), diffusivity={diffusivity!r} one or {len(axes)}")
+    if np.shape(electrode) != (3,) or not axes:
+        raise ValueError(f"electrode={electrode!r} must be (z, y, x) [mm], and Vm must have two nodes or more")
     away = {d: Vm.coords.get(d, xr.DataArray(0.0)) - place for d, place in zip(SPACE, electrode, strict=True)}
     distance = np.sqrt(sum(a**2 for a in away.values()))
     if float(distance.min()) == 0:
         raise ValueError(f"electrode={electrode!r} touches a node, where its potential has no bound; move it off")
-    D = dict(zip(axes, np.broadcast_to(diffusivity, len(axes)).tolist(), strict=True))
-    field = sum(D[d] * Vm.differentiate(d) * away[d] / distance**3 for d in axes)  # -grad(1/r) = away / r^3
+    field = sum(Vm.differentiate(d) * away[d] / distance**3 for d in axes)  # -grad(1/r) = away / r^3
     for d in axes:
         field = field.integrate(d)
     field = field.squeeze([d for d in SPACE if d in field.dims], drop=True)

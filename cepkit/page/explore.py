@@ -137,8 +137,6 @@ def explore_restitution(curves=None, beats=5):
 
 def _trains(cycles, beats):
     """State of each kind of cell after so many beats of each cycle length, when the next stimulus is due."""
-    if beats < 1:
-        raise ValueError(f"beats={beats!r} must be at least 1")
     grid = Tissue((len(KINDS), len(cycles)), diffusivity=0.0)
     each, end, protocol = region.everywhere(grid), float(beats * max(cycles)), Protocol()
     for x, cycle in zip(grid.coords["x"].values, cycles, strict=True):
