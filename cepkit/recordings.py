@@ -34,8 +34,7 @@ def recording(source, names=None, units=None, spacing=1.0):
         if len({re.sub(r"[\d\W_]+", "", str(name)) for name in fields.data_vars}) > 1:
             raise ValueError(f"source has {', '.join(map(str, fields.data_vars))}; say which is Vm with names=")
         fields = fields.to_dataarray("x", name="Vm").to_dataset().drop_vars("x")
-    fields = fields[[v for v in VARIABLES if v in fields]]
-    fields = fields.drop_vars([c for c in fields.coords if c not in fields.dims])
+    fields = fields[[v for v in VARIABLES if v in fields]].reset_coords(drop=True)
     fields = fields.expand_dims([d for d in ("y", "x") if d not in fields.dims])
     if odd := set(fields.dims) - {"time", *SPACE}:
         raise ValueError(f"source has the dims {', '.join(map(str, odd))}; rename them to z, y, x with names=")

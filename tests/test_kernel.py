@@ -167,7 +167,7 @@ def test_neighbours_are_those_of_the_grid():
         for row, (at, pull) in enumerate(state.places()):
             own = np.arange(state.cells) // simd.BLOCK
             apart = (pull > 0) & (own != at // simd.BLOCK)
-            assert np.all(state.near.toarray()[own[apart], at[apart] // simd.BLOCK])
+            assert state.near.toarray()[own[apart], at[apart] // simd.BLOCK].all()
             seen = np.arange(state.cells) + np.repeat(grid.shift[row], simd.BLOCK)
             for block in range(state.blocks):
                 for entry in range(grid.first[block], grid.first[block + 1]):

@@ -140,11 +140,9 @@ def activation_map(trajectory, start=None, end=np.inf):
     # Activations stand in the order of time: written backwards, the first of each node stays.
     found[node[inside][::-1]] = when[inside][::-1] - start
     dims = SPACE[-len(tissue["shape"]) :]
-    places = [np.arange(n) * h for n, h in zip(tissue["shape"], tissue["spacing"], strict=True)]
-    part = {d: matching(place, np.atleast_1d(trajectory[d]), 1e-3, f"trajectory: {d}")
-            for d, place in zip(dims, places, strict=True)}  # fmt: skip
-    gone = [d for d in dims if d not in trajectory.dims]  # of which one node was taken
-    values = xr.DataArray(found.reshape(tissue["shape"]), dims=dims).isel(part).squeeze(gone).values
+    places = zip(dims, tissue["shape"], tissue["spacing"], strict=True)
+    part = {d: matching(np.arange(n) * h, trajectory[d], 1e-3, f"trajectory: {d}") for d, n, h in places}
+    values = xr.DataArray(found.reshape(tissue["shape"]), dims=dims).isel(part).values
     return _like(trajectory[next(iter(trajectory.data_vars))], values, "activation_time", "ms", "activation time")
 
 

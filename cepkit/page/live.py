@@ -95,16 +95,6 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     )
 
 
-def page(title="The live sheet", **options):
-    """A whole page with nothing but the live sheet, all in one file; ``options`` are those of :func:`html`."""
-    title = markup.escape(title)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>:root {{ color-scheme: light dark; font-family: sans-serif }}</style>"
-        f"<h1>{title}</h1>{html(**{'source': None} | options).data}</html>\n"
-    )
-
-
 class LiveSheet(anywidget.AnyWidget):
     """A live sheet in a notebook; ``rows``, ``cycle_length`` and ``factors`` are those of :func:`html`.
 
