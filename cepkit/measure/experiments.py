@@ -43,7 +43,7 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
 def premature(Vm, since, before, fraction=0.9):
     """APD [ms] of the first beat in Vm (time,) from ``since`` [ms] on, at the level of the beat ``before``; or NaN."""
     level, time = float(before.peak - fraction * (before.peak - before.rest)), Vm["time"].values
-    spans = action_potentials(Vm.values.astype(float, order="C"), 10, 64, fraction, level)
+    [spans] = action_potentials(Vm.values.astype(float)[:, None], 10, 64, fraction, level)
     up, began, ended = np.interp(spans[:, :3], np.arange(len(time)), time).T
     found = np.flatnonzero((up >= since) & (spans[:, 4] > 0))
     return (ended - began)[found[0]] if len(found) else np.nan

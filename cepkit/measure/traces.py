@@ -35,26 +35,29 @@ def span(V, onset, top, end, level):
 
 @njit(cache=True, nogil=True)
 def action_potentials(V, back, room, fraction, given=np.nan):
-    """Action potentials of one trace (time,), ``room`` at most, in frames: (room, 5), NaN where there is none.
+    """Action potentials in V (time, N), ``room`` at most of a node: (N, room, 5), in frames, NaN where there is none.
 
     Upward crossing of UP, crossings of the level at ``fraction`` (or ``given`` [mV]) before and after, rest (the lowest
     of ``back`` frames before) and peak.
     """
-    out, ready, count, frames = np.full((room, 5), np.nan), False, 0, len(V)
-    for k in range(frames - 1):
-        if V[k] < RESET:
-            ready = True
-        if ready and count < room and V[k] < UP and V[k + 1] >= UP:
-            # The action potential ends before the next one: a premature beat is often followed by a taller one.
-            end = k + 1
-            while end < frames and V[end] >= RESET:
-                end += 1
-            top = k + V[k:end].argmax()
-            out[count, 3], out[count, 4] = V[max(0, k - back) : k + 1].min(), V[top]
-            level = V[top] - fraction * (V[top] - out[count, 3]) if np.isnan(given) else given
-            out[count, 0] = k + (UP - V[k]) / (V[k + 1] - V[k])
-            out[count, 1], out[count, 2] = span(V, k, top, end, level)
-            ready, count = False, count + 1
+    frames, nodes = V.shape
+    out = np.full((nodes, room, 5), np.nan)
+    for n in range(nodes):
+        v, ready, count = np.ascontiguousarray(V[:, n]), False, 0
+        for k in range(frames - 1):
+            if v[k] < RESET:
+                ready = True
+            if ready and count < room and v[k] < UP and v[k + 1] >= UP:
+                # The action potential ends before the next one: a premature beat is often followed by a taller one.
+                one, end = out[n, count], k + 1
+                while end < frames and v[end] >= RESET:
+                    end += 1
+                top = k + v[k:end].argmax()
+                one[3], one[4] = v[max(0, k - back) : k + 1].min(), v[top]
+                level = v[top] - fraction * (v[top] - one[3]) if np.isnan(given) else given
+                one[0] = k + (UP - v[k]) / (v[k + 1] - v[k])
+                one[1], one[2] = span(v, k, top, end, level)
+                ready, count = False, count + 1
     return out
 
 
@@ -66,24 +69,16 @@ def find(Vm, Cai, interval, room):
     """
     frames, nodes = Vm.shape
     out, reach = np.full((nodes, room, 4), np.nan), round(250 / interval)
+    spans = action_potentials(Vm, 10, room, 0.9)
     for n in range(nodes):
-        spans = action_potentials(Vm[:, n], 10, room, 0.9)
         for j in range(room):
-            if np.isnan(spans[j, 0]):
+            if np.isnan(spans[n, j, 0]):
                 break
-            k = int(np.ceil(spans[j, 0])) - 1
-            out[n, j, 0], out[n, j, 1] = spans[j, 0] * interval, (spans[j, 2] - spans[j, 1]) * interval
+            k = int(np.ceil(spans[n, j, 0])) - 1
+            out[n, j, 0], out[n, j, 1] = spans[n, j, 0] * interval, (spans[n, j, 2] - spans[n, j, 1]) * interval
             if k + reach < frames:
                 out[n, j, 2] = Cai[k : k + reach, n].max()
             out[n, j, 3] = Cai[k, n]
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _all_spans(V, back, room, fraction):
-    out = np.empty((V.shape[1], room, 5))
-    for n in range(V.shape[1]):
-        out[n] = action_potentials(np.ascontiguousarray(V[:, n]), back, room, fraction)
     return out
 
 
@@ -162,7 +157,7 @@ def beats(trajectory, fraction=0.9):
     Vm, values, time = _frames(whole["Vm"], "trajectory")
     columns, number = values.reshape(len(time), -1), np.arange(len(time))
     back = max(1, round(10 / np.median(np.diff(time)))) if len(time) > 1 else 1  # frames in 10 ms
-    spans = _all_spans(columns, back, max(1, rises(columns)), fraction)
+    spans = action_potentials(columns, back, max(1, rises(columns)), fraction)
     spans = spans[:, : max(1, int((~np.isnan(spans[..., 0])).sum(1).max(initial=0)))]
     up, began, ended = (np.where(np.isnan(f), f, np.interp(f, number, time)) for f in np.moveaxis(spans, -1, 0)[:3])
     APD, first = ended - began, np.full((len(up), 1), np.nan)

@@ -13,10 +13,9 @@ import xarray as xr
 
 from cepkit import bench, fields, figures, measure, pacing, region
 from cepkit.cell import Conductances
-from cepkit.pacing import Protocol, Stimulus
 from cepkit.page import CHANNELS, colours
 from cepkit.page.widgets import Control, player, symbol_of
-from cepkit.solver import final_state, simulate
+from cepkit.solver import simulate
 from cepkit.tissue import Tissue
 
 KINDS = {"epicardial": "epi", "endocardial": "endo", "M cell": "m"}
@@ -96,9 +95,7 @@ def explore_restitution(curves=None, beats=5):
     for name, curve in curves.items():
         if not {"APD", "DI"} <= set(getattr(curve, "data_vars", ())):
             raise ValueError(f"curves[{name!r}] holds no APD and DI; hand over what cep.measure.restitution returns")
-    cycles, cell, seen = list(range(300, 1001, 50)), Tissue((1, 1)), []
-    # The trains are simulated once; a move simulates what follows the last S1.
-    trained, each = _trains(cycles, beats), region.everywhere(cell)
+    cell, seen = Tissue((1, 1)), []
     behind = [
         _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
         for colour, (name, curve) in zip(endless(figures.COLOURS), curves.items())
@@ -106,10 +103,10 @@ def explore_restitution(curves=None, beats=5):
 
     def update(kind, s1, s2):
         number = list(KINDS.values()).index(kind)
-        state = {v: values.values for v, values in trained.isel(y=[number], x=[cycles.index(s1)]).items()}
-        protocol = Protocol(Stimulus(t, each) for t in (0.0, float(s2)))
-        settings = {"dt": "adaptive", "initial": state, "cell_type": kind, "progress": False, "threads": 1}
-        Vm = simulate(cell, protocol, s2 + 500.0, **settings).Vm.isel(y=0, x=0)
+        protocol, last = pacing.s1s2(s1, beats, s2, region.everywhere(cell)), (beats - 1) * s1
+        settings = {"cell_type": kind, "save": ("Vm",), "progress": False, "threads": 1}
+        Vm = simulate(cell, protocol, last + s2 + 500.0, **settings).Vm.isel(y=0, x=0).sel(time=slice(last, None))
+        Vm = Vm.assign_coords(time=Vm.time - last)
         before = measure.beats(Vm.sel(time=slice(0, s2))).isel(beat=0)
         rest, APD = s2 - float(before.repolarisation), measure.premature(Vm, s2, before)
         placed = bool(np.isfinite([rest, APD]).all())
@@ -128,21 +125,11 @@ def explore_restitution(curves=None, beats=5):
 
     controls = {
         "kind": w.Dropdown(options=KINDS, description="type of cell"),
-        "s1": w.SelectionSlider(options=cycles, value=1000, description="S1 cycle [ms]"),
+        "s1": w.SelectionSlider(options=range(300, 1001, 50), value=1000, description="S1 cycle [ms]"),
         "s2": w.IntSlider(500, 200, 1000, 5, description="S2 after [ms]"),
     }
     caption = "Left: the potential after the last S1, and S2. Right: APD90 of each S2 so far; the ring is the last one."
     return _wired(controls, update, caption)
-
-
-def _trains(cycles, beats):
-    """State of each kind of cell after so many beats of each cycle length, when the next stimulus is due."""
-    grid = Tissue((len(KINDS), len(cycles)), diffusivity=0.0)
-    each, end, protocol = region.everywhere(grid), float(beats * max(cycles)), Protocol()
-    for x, cycle in zip(grid.coords["x"].values, cycles, strict=True):
-        protocol += pacing.periodic(float(cycle), beats, each & (each.x == x), start=end - beats * cycle)
-    kinds = np.repeat(list(KINDS.values()), len(cycles)).reshape(grid.shape)
-    return final_state(simulate(grid, protocol, end, cell_type=kinds, progress=False))
 
 
 def _axes_of(value, name, wanted):
