@@ -16,9 +16,7 @@ TILES = {1: (simd.BLOCK,), 2: (4, 8), 3: (2, 4, 4)}  # nodes of a block along th
 
 def tiles(shape):
     """Nodes in the order in which they are kept: compact tiles, of a block each where the shape allows."""
-    tile = TILES[len(shape)]
-    index = np.indices(shape).reshape(len(shape), -1)
-    sides = np.array(tile)[:, None]
+    index, sides = np.indices(shape).reshape(len(shape), -1), np.array(TILES[len(shape)])[:, None]
     return np.lexsort((*(index % sides)[::-1], *(index // sides)[::-1]))
 
 

@@ -29,8 +29,7 @@ def golden_standard(profile="laptop", progress=True):
     protocol = pacing.periodic(CYCLE_LENGTH, beats, region.corner(tissue, fraction=0.2))
     path = data_folder() / "golden" / f"{beats}-beats.zarr"
     pace = {"cycle_length": CYCLE_LENGTH}
-    run = {"dt": 0.02, "store": path, "progress": progress, "attrs": pace}
-    make = partial(simulate, tissue, protocol, beats * CYCLE_LENGTH, **run)
+    make = partial(simulate, tissue, protocol, beats * CYCLE_LENGTH, 0.02, store=path, progress=progress, attrs=pace)
     try:
         golden = make()
     except AnotherRun:
