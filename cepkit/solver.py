@@ -72,8 +72,8 @@ def simulate(
         ``mixed`` keeps concentrations in float64, the rest in float32.  ``"cuda"`` needs a fixed ``dt``.
     save, activation_level
         Which of Vm, Cai, CaSR, CaSS to keep; the voltage [mV] whose upward crossings are noted as activations.
-    store, attrs : path, mapping
-        Stream into a Zarr store there, or go on with one, or open it; more attributes to write.
+    store, attrs, threads : path, mapping, int
+        Stream into a Zarr store there, go on with one, or open it; more attributes to write; by default all processors.
     carry : FlowMap, optional
         Carries blocks of cells where nothing happens, see ``FlowMap.simulate``.
 
