@@ -1,4 +1,4 @@
-"""Many runs into one store, on all processors of this machine."""
+"""Many runs into one store: on the processors of this machine, or on a Dask cluster."""
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.util import find_spec
@@ -9,18 +9,19 @@ import zarr
 
 from cepkit.progress import bar, processors
 from cepkit.solver import simulate
-from cepkit.store import folder_of
+from cepkit.store import folder_of, open_trajectory
 
 
-def ensemble(protocols, tissue, duration, store, initial=None, progress=True, **options):
+def ensemble(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
     """Simulate one tissue under many protocols; hand back all runs, dims ``(run, time, *axes)``, read lazily.
 
     Every run is a trajectory of its own, in the group ``run-0000``, ``run-0001``, ... of one Zarr store: called again,
     an interrupted ensemble continues where each of its runs stood.  ``ensemble.isel(run=k)`` is a trajectory, with its
     activations filled up with NaN.  A RuntimeError names the first run that failed; the others are kept.
 
-    The runs share the threads of this process, one a processor (the kernel holds no lock).  ``initial`` holds the state
-    to start each run from; the ``options`` are those of :func:`cepkit.simulate`.
+    Without a Dask ``client`` the runs share the threads of this process, one a processor (the kernel holds no lock);
+    with one, ``store`` must be a folder that all workers see.  ``initial`` holds the state to start each run from; the
+    ``options`` are those of :func:`cepkit.simulate`.
 
     Examples
     --------
@@ -30,8 +31,8 @@ def ensemble(protocols, tissue, duration, store, initial=None, progress=True, **
     (2, 31, 4, 4)
     """
     if not find_spec("dask"):
-        raise ImportError("an ensemble is one dataset by way of Dask: pip install cepkit[ensembles]")
-    runs = simulate_each(protocols, tissue, duration, store, initial, progress, **options)
+        raise ImportError("an ensemble is one dataset by way of Dask: pip install cepkit[cluster]")
+    runs = simulate_each(protocols, tissue, duration, store, client, initial, progress, **options)
     nothing, each = {"activation_time": np.nan, "activation_node": -1}, []
     most = max(run.sizes["activation"] for run in runs)
     for run in runs:
@@ -42,7 +43,7 @@ def ensemble(protocols, tissue, duration, store, initial=None, progress=True, **
     return xr.concat(each, numbers, coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
 
 
-def simulate_each(protocols, tissue, duration, store, initial=None, progress=True, **options):
+def simulate_each(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
     """The runs of an :func:`ensemble` as a list of trajectories, for which Dask is not needed."""
     protocols = list(protocols or [])
     if not protocols:
@@ -56,11 +57,27 @@ def simulate_each(protocols, tissue, duration, store, initial=None, progress=Tru
         dict(options, tissue=tissue, protocol=p, duration=duration, initial=i, store=store / f"run-{k:04d}", threads=1)
         for k, (p, i) in enumerate(zip(protocols, initial, strict=True))
     ]
-    with ThreadPoolExecutor(processors()) as pool:
-        runs = [pool.submit(simulate, progress=False, **job) for job in jobs]
-        done = bar(as_completed(runs), "ensemble", "run", progress, total=len(jobs))
-        errors = {runs.index(run): run.exception() for run in done if run.exception()}
+    errors = _errors(jobs, client, progress)
     if errors:
         (first, error), *more = sorted(errors.items())
         raise RuntimeError(f"run {first} failed: {error}" + (f" (and {len(more)} more)" if more else "")) from error
-    return [run.result() for run in runs]
+    return [open_trajectory(job["store"]) for job in jobs]
+
+
+def _run(job):
+    simulate(progress=False, **job)  # hands nothing back: the trajectory is on disk
+
+
+def _errors(jobs, client, progress):
+    """Run -> its error, of the runs that failed."""
+    with ThreadPoolExecutor(processors()) as pool:
+        if client:
+            from distributed import as_completed as completed
+
+            # A worker that dies takes its run back to its last checkpoint, on another worker.
+            runs = [client.submit(_run, job, key=f"cepkit-{job['store']}", retries=3) for job in jobs]
+        else:
+            completed = as_completed
+            runs = [pool.submit(_run, job) for job in jobs]
+        done = bar(completed(runs), "ensemble", "run", progress, total=len(jobs))
+        return {runs.index(run): run.exception() for run in done if run.exception()}

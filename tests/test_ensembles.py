@@ -1,4 +1,8 @@
-"""Ensembles: the same runs as one by one, and resumable."""
+"""Ensembles: the same runs as one by one, resumable, and on a cluster that loses a worker."""
+
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -37,3 +41,32 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path):
     assert (tmp_path / "e.zarr" / "run-0000" / "zarr.json").exists()
     with pytest.raises(ValueError, match="protocols is empty"):
         cep.ensemble([], SHEET, 100.0, tmp_path / "e.zarr")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker(tmp_path):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        victim = next(iter(client.run(os.getpid).values()))
+
+        import threading
+
+        def kill_when_running():
+            deadline = time.monotonic() + 60
+            while not list(tmp_path.glob("e.zarr/*.partial/checkpoint.npz")) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            killed.append(bool(list(tmp_path.glob("e.zarr/*.partial"))))
+            os.kill(victim, signal.SIGKILL)
+
+        killed = []
+        killer = threading.Thread(target=kill_when_running)
+        killer.start()
+        together = cep.ensemble(PROTOCOLS, SHEET, 12_000.0, tmp_path / "e.zarr", client=client, progress=False)
+        killer.join()
+        assert killed == [True], "the worker was not killed in the middle of a run"
+        alone = cep.simulate(SHEET, PROTOCOLS[0], 12_000.0, progress=False)
+        assert np.array_equal(together.Vm[0], alone.Vm)
