@@ -20,7 +20,7 @@ __all__ = [
 # Loaded on first use: the solver compiles, the surrogates bring PyTorch.
 _LAZY = {
     "simulate": "solver", "final_state": "solver", "ensemble": "ensembles", "golden_standard": "problems",
-    "open_trajectory": "store", "recording": "recordings", "join": "recordings",
+    "open_trajectory": "store", "open_ensemble": "ensembles", "recording": "recordings", "join": "recordings",
     "load": "surrogates", "score": "scores", "get_profile": "profiles", "show": "page.show",
     **dict.fromkeys(("explore_cell", "explore_restitution", "explore_wave"), "page.explore"),
     **dict.fromkeys(("explore_forecast", "explore_scorecard"), "page.explore"),

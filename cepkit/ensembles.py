@@ -15,9 +15,9 @@ from cepkit.store import folder_of, open_trajectory
 def ensemble(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
     """Simulate one tissue under many protocols; hand back all runs, dims ``(run, time, *axes)``, read lazily.
 
-    Every run is a trajectory of its own, in the group ``run-0000``, ``run-0001``, ... of one Zarr store: called again,
-    an interrupted ensemble continues where each of its runs stood.  ``ensemble.isel(run=k)`` is a trajectory, with its
-    activations filled up with NaN.  A RuntimeError names the first run that failed; the others are kept.
+    Every run is a trajectory of its own in the group ``run-0000``, ``run-0001``, ... of one Zarr store, with its own
+    provenance and its own checkpoint: an interrupted ensemble continues where each of its runs stood, and runs that are
+    complete are not touched.  A RuntimeError names the first run that failed; the others are kept.
 
     Without a Dask ``client`` the runs share the threads of this process, one a processor (the kernel holds no lock);
     with one, ``store`` must be a folder that all workers see.  ``initial`` holds the state to start each run from; the
@@ -33,13 +33,28 @@ def ensemble(protocols, tissue, duration, store, client=None, initial=None, prog
     if not find_spec("dask"):
         raise ImportError("an ensemble is one dataset by way of Dask: pip install cepkit[cluster]")
     runs = simulate_each(protocols, tissue, duration, store, client, initial, progress, **options)
+    return _together(runs, range(len(runs)))
+
+
+def open_ensemble(store):
+    """An ensemble as one dataset, dims ``(run, time, *axes)``, read lazily; a ValueError if there is none.
+
+    ``ensemble.isel(run=k)`` is a trajectory: its activations are filled up with NaN, and its final state is there.
+    """
+    found = sorted(folder_of(store).glob("run-*/zarr.json"))
+    if not found:
+        raise ValueError(f"store={str(store)!r} holds no runs; make them with cepkit.ensemble")
+    return _together([open_trajectory(file.parent) for file in found], [int(file.parent.name[4:]) for file in found])
+
+
+def _together(runs, numbers):
     nothing, each = {"activation_time": np.nan, "activation_node": -1}, []
     most = max(run.sizes["activation"] for run in runs)
     for run in runs:
         noted = run[list(nothing)].reset_coords(nothing)
         noted = noted.pad(activation=(0, most - run.sizes["activation"]), constant_values=nothing)
         each.append(run.drop_vars(nothing).chunk().merge(noted.set_coords(nothing)))
-    numbers = xr.DataArray(range(len(runs)), dims="run", name="run")
+    numbers = xr.DataArray(list(numbers), dims="run", name="run")
     return xr.concat(each, numbers, coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
 
 

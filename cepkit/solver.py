@@ -153,7 +153,7 @@ def _run(engine, target, tissue, refine, count, dt, progress):
     final = np.empty((len(cell.STATES), *tissue.shape))
     for k, name in enumerate(cell.STATES):
         final[k] = state[name][coarse]
-    return target.finish(final, cell.STATES, engine.report())
+    return target.finish(final, cell.STATES, state.arrays(), engine.report())
 
 
 def final_state(trajectory):
@@ -284,10 +284,13 @@ def _versions():
 
 
 def _provenance(**configuration):
+    parts = [{k: v for k, v in configuration.items() if k != but} for but in ("", "duration")]
+    texts = [json.dumps(part, sort_keys=True) for part in parts]
     return {
         "title": "TP06 monodomain trajectory",
         "Conventions": "CF-1.11",
         **{k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in configuration.items()},
-        "hash": digest(json.dumps(configuration, sort_keys=True).encode()),
+        "hash": digest(texts[0].encode()),
+        "origin": digest(texts[1].encode()),  # the same for every duration
         "versions": _versions(),
     }

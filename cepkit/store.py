@@ -82,7 +82,8 @@ class TrajectoryStore:
     """Collects frames in memory, or in a Zarr store when ``path`` is given.
 
     On disk a run grows in ``PATH.partial``, with a checkpoint of the full state at every chunk, and is moved to
-    ``PATH`` when it is complete: what stands there is always whole.  AnotherRun if another run stands there.
+    ``PATH`` when it is complete: what stands there is always whole.  A shorter run of the same ``origin``, complete or
+    not, is continued; AnotherRun if any other stands there.
     """
 
     def __init__(self, path, tissue, save, count, save_every, attrs):
@@ -100,14 +101,19 @@ class TrajectoryStore:
         if self.path is None:
             self.frames = np.empty((len(self.save), count + 1, *self.shape), np.float32)
         self.complete = self.path is not None and self.path.exists()
-        if self.complete:
-            self._check(read_attrs(self.path).get("hash"))
+        self.earlier = None  # a shorter run to go on from
+        if self.complete and (there := read_attrs(self.path)).get("hash") != attrs["hash"]:
+            self._continues(there, there.get("duration", 0.0), whole=True)
+            self.complete, self.earlier = False, open_trajectory(self.path)
 
-    def _check(self, there):
-        """An AnotherRun unless the run that is there has our hash."""
-        if there != self.attrs["hash"]:
-            said = f"holds a run of another configuration (hash {there}, asked for {self.attrs['hash']})"
+    def _continues(self, there, reached, whole=False):
+        """An AnotherRun unless what is there, up to ``reached`` [ms], is the beginning of what is asked for."""
+        if there.get("origin") != self.attrs["origin"]:
+            said = f"holds a run of another configuration (hash {there.get('hash')}, asked for {self.attrs['hash']})"
             raise AnotherRun(f"{self.named} {said}; give another path, or delete it first")
+        if reached > self.coords["time"][-1] or whole and self.attrs["refine"] > 1:
+            said = f"holds {reached:g} ms of this run, and {self.attrs['duration']:g} ms are asked for"
+            raise AnotherRun(f"{self.named} {said}; open it and cut it, or give another path")
 
     def __enter__(self):
         if self.path is None:
@@ -146,7 +152,7 @@ class TrajectoryStore:
         if checkpoint.exists():
             try:
                 with np.load(checkpoint) as saved:
-                    return self._go_on(saved, sheet)
+                    return self._go_on(dict(saved), sheet)
             except (OSError, KeyError, EOFError, BadZipFile) as error:
                 way = f"delete {str(self.partial)!r} to start afresh"
                 raise ValueError(f"{self.named}: its checkpoint is damaged ({error}); {way}") from error
@@ -160,22 +166,42 @@ class TrajectoryStore:
                 fill_value=np.nan, dimension_names=self.dims, compressors=codecs, attributes=self.units[name],
             )  # fmt: skip
         self._write(self.coords)
-        return -1
+        return -1 if self.earlier is None else self._copy(sheet)
 
     def _go_on(self, saved, sheet):
-        self._check(str(saved["hash"]))
+        """Take up a checkpoint, made on the way to this duration or another one."""
+        done = int(saved["done"])
+        self._continues({k: str(saved[k]) for k in ("hash", "origin")}, done * self.attrs["save_every"])
         sheet.restore(saved)
         self.digests = [str(d) for d in saved["digests"]]
         self.buffer, self.activations = [saved["pending"]], [saved["activations"]]
-        done = int(saved["done"])
         self.written = done + 1 - self._pending()
         self.group = zarr.open_group(self.partial / "store", mode="r+")
+        self.group.attrs.update(self.attrs)
+        for name in self.save:
+            self.group[name].resize((self.coords["time"].size, *self.shape))
+        self._write(self.coords)
         return done
+
+    def _copy(self, sheet):
+        """Take over the frames and the last state of the shorter run, and say at which frame it ended."""
+        old, frames = self.earlier, self.earlier.sizes["time"]
+        for k in range(0, frames, self.chunk):
+            part = old.isel(time=slice(k, k + self.chunk))
+            self.buffer.append(np.stack([part[name].values for name in self.save], axis=1))
+            if self._pending() >= self.chunk:
+                self._flush(self.chunk)
+        self.activations.append(np.stack([old.activation_time.values, old.activation_node.values], axis=1))
+        for name in old.state.values:
+            sheet[name] = old.final_state.sel(state=name).values
+        if (self.path / "memory").exists():
+            sheet.restore(zarr.open_group(self.path / "memory", mode="r"))
+        return frames - 1
 
     def _write(self, coords):
         for name, v in coords.items():
             data = {"data": np.asarray(v.values), "dimension_names": v.dims, "attributes": v.attrs}
-            self.group.create_array(name, **data)
+            self.group.create_array(name, overwrite=True, **data)
 
     def append(self, frames, activations):
         """Take frames, array (frames, 4, ...), and activations; full chunks go to disk."""
@@ -209,13 +235,14 @@ class TrajectoryStore:
         # The frame that opens the next chunk waits in memory: let it travel with the state.
         data = io.BytesIO()
         np.savez(
-            data, hash=self.attrs["hash"], done=done, digests=np.array(self.digests, "U16"), **sheet.arrays(),
+            data, hash=self.attrs["hash"], origin=self.attrs["origin"], done=done,
+            digests=np.array(self.digests, "U16"), **sheet.arrays(),
             pending=np.concatenate(self.buffer), activations=np.concatenate(self.activations),
         )  # fmt: skip
         replace_file(self.partial / "checkpoint.npz", data.getvalue())
 
-    def finish(self, final, states, report):
-        """Complete the run and hand back the trajectory."""
+    def finish(self, final, states, memory, report):
+        """Complete the run and hand back the trajectory, which the arrays of a checkpoint, ``memory``, let go on."""
         when, node = np.concatenate(self.activations).T
         coords = {
             "activation_time": xr.Variable("activation", when, {"units": "ms", "long_name": "activation time"}),
@@ -234,7 +261,11 @@ class TrajectoryStore:
         self._write(coords)
         attrs |= {"data_hash": digest(*(d.encode() for d in self.digests)), "states": list(states)}
         self.group.attrs.update(attrs | {"coordinates": " ".join(coords)})
+        for name, values in memory.items():
+            self.group.create_array(f"memory/{name}", data=values)
         zarr.consolidate_metadata(self.partial / "store")
+        if self.earlier is not None:
+            os.replace(self.path, self.partial / "shorter")
         os.replace(self.partial / "store", self.path)
         shutil.rmtree(self.partial, ignore_errors=True)
         return open_trajectory(self.path)
@@ -256,7 +287,7 @@ def open_trajectory(path):
         raise ValueError(f"there is no trajectory at {str(path)!r}; make it with cepkit.simulate")
     attrs = read_attrs(path)
     if "save" not in attrs:
-        way = "cepkit.ensemble makes and opens an ensemble, cepkit.recording opens what was recorded elsewhere"
+        way = "cepkit.open_ensemble opens an ensemble, cepkit.recording what was recorded elsewhere"
         raise ValueError(f"{str(path)!r} holds no single trajectory of cepkit.simulate; {way}")
     dataset = xr.open_zarr(path, chunks=None, consolidated=False)
     data = {name: dataset[name] for name in json.loads(attrs["save"])}

@@ -55,6 +55,7 @@ REFUSED = {
     "golden_standard": (lambda: cep.golden_standard("huge"), "profile='huge'"),
     "get_profile": (lambda: cep.get_profile(5), "profile=5"),
     "ensemble: protocols": (lambda: cep.ensemble(None, CELL, 5.0, "e"), "protocols is empty"),
+    "open_ensemble": (lambda: cep.open_ensemble("nowhere"), "holds no runs"),
     "open_trajectory": (lambda: cep.open_trajectory(None), "path=None"),
     "load: name": (lambda: cep.load(None), "name=None"),
     "load: a folder": (lambda: cep.load(Path("nowhere")), "nowhere"),

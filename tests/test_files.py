@@ -1,6 +1,7 @@
 """Files: what is stored opens elsewhere, goes on, comes back; recordings of one's own; machines that lack something."""
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -54,11 +55,27 @@ def test_what_xarray_wrote_is_opened_again(tmp_path, whole):
     assert np.array_equal(again.Vm, whole.Vm) and np.array_equal(cep.final_state(again).Ki, cep.final_state(whole).Ki)
 
 
+@pytest.mark.parametrize("dt", [0.05, "adaptive"])
+def test_a_longer_duration_goes_on(tmp_path, dt):
+    path = tmp_path / "a.zarr"
+    run(400.0, path, dt=dt)
+    longer, whole = run(900.0, path, dt=dt), run(900.0, dt=dt)
+    assert np.array_equal(longer.time, whole.time)
+    assert longer.attrs["data_hash"] == run(900.0, tmp_path / "b", dt=dt).attrs["data_hash"]
+    for name in whole.data_vars:
+        assert np.array_equal(longer[name], whole[name])
+    assert np.array_equal(longer.final_state, whole.final_state)
+    assert np.array_equal(longer.activation_time, whole.activation_time)
+    with pytest.raises(ValueError, match="holds 900 ms of this run, and 400 ms are asked for"):
+        run(400.0, path, dt=dt)
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
 class Stopped(Exception):
     pass
 
 
-def test_an_interrupted_run_goes_on_as_no_other(tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_to_another_duration(tmp_path, monkeypatch):
     path, checkpoint = tmp_path / "a.zarr", store.TrajectoryStore.checkpoint
 
     def stop(self, *given):
@@ -69,10 +86,12 @@ def test_an_interrupted_run_goes_on_as_no_other(tmp_path, monkeypatch):
         patch.setattr(store.TrajectoryStore, "checkpoint", stop)
         with pytest.raises(Stopped):
             run(1200.0, path)
-    for other in ({"duration": 1500.0}, {"duration": 1200.0, "dt": 0.01}):
-        with pytest.raises(ValueError, match="another configuration"):
-            run(path=path, **other)
-    assert np.array_equal(run(1200.0, path).Vm, run(1200.0).Vm)
+    with pytest.raises(ValueError, match="asked for"):
+        run(100.0, path)
+    with pytest.raises(ValueError, match="another configuration"):
+        run(1200.0, path, dt=0.01)
+    longer = run(1500.0, path)
+    assert np.array_equal(longer.Vm, run(1500.0).Vm)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -110,18 +129,28 @@ def test_joined_parts_hold_what_happens_in_them_alone(whole):
         cep.join(one, two * np.nan)
 
 
+def test_a_refined_run_is_not_continued_from_its_coarse_nodes(tmp_path):
+    run(20.0, tmp_path / "a", refine=2)
+    with pytest.raises(ValueError, match="40 ms are asked for"):
+        run(40.0, tmp_path / "a", refine=2)
+
+
 def test_an_ensemble_is_one_dataset_of_whole_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     protocols = [PACE, cep.Protocol(PACE.stimuli[:1])]
     made = cep.ensemble(protocols, SHEET, 700.0, "~/größe e", progress=False)
-    again = cep.ensemble(protocols, SHEET, 700.0, tmp_path / "größe e", progress=False)
+    again = cep.open_ensemble(tmp_path / "größe e")
     xr.testing.assert_equal(made, again)
     for k, protocol in enumerate(protocols):
         alone = cep.simulate(SHEET, protocol, 700.0, progress=False)
         xr.testing.assert_equal(measure.activation_map(again.isel(run=k), 200), measure.activation_map(alone, 200))
         assert np.array_equal(cep.final_state(again.isel(run=k)).Ki, cep.final_state(alone).Ki)
-    with pytest.raises(ValueError, match="cepkit.ensemble"):
+    shutil.rmtree(tmp_path / "größe e" / "run-0000")
+    assert cep.open_ensemble(tmp_path / "größe e").run.values.tolist() == [1]
+    with pytest.raises(ValueError, match="open_ensemble"):
         cep.open_trajectory("~/größe e")
+    with pytest.raises(ValueError, match="holds no runs"):
+        cep.open_ensemble(tmp_path)
 
 
 def test_names_as_people_write_them(tmp_path, monkeypatch):
