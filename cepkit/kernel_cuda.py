@@ -3,7 +3,8 @@
 A block of cells in :mod:`cepkit.kernel` is as wide as a warp, whose lanes so read neighbouring numbers.  A sheet of at
 most ``SMALL`` cells runs in one persistent thread block, which meets at its own barrier after each step and whose
 threads take several cells each: one step wants some 250 registers, and a block has 65 536.  A larger sheet takes a
-kernel launch a step.  Steps that are chosen on the way are the CPU's.
+kernel launch a step, and so does the step that is one for all: the sheet's largest dV/dt comes back to the host once a
+macro step.  Blocks with steps of their own are the CPU's.
 
 This module needs numba's CUDA target; ``NUMBA_ENABLE_CUDASIM=1`` runs it without a GPU, slowly.
 """
@@ -16,6 +17,7 @@ from numba import cuda
 from cepkit import cell
 from cepkit.engine import Engine
 from cepkit.fields import VARIABLES
+from cepkit.kernel import RELEASE
 from cepkit.simd import BLOCK, DRIVE_LOW, DRIVE_STEP, N_GATES, ROWS, V_LOW, V_STEP, WIDTH
 
 SMALL = 1024  # cells
@@ -126,13 +128,25 @@ def _run_small(steps, count, unknowns, grid, cells, tables, stimuli, notes, t, d
 
 
 @cuda.jit
-def _run_step(count, unknowns, grid, cells, tables, stimuli, notes, t, dt, frame, frames):
-    """One step of ``count`` cells; its end is a frame, unless the number of that is negative."""
+def _run_step(count, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     i = cuda.grid(1)
     if i < count:
         _step(i, unknowns.V, unknowns.before, unknowns, grid, cells, tables, stimuli, notes, t, dt)
-        if frame >= 0:
-            _record(i, frame, frames, unknowns.before, grid.node, unknowns.conc)
+
+
+@cuda.jit
+def _run_record(count, frame, frames, V, node, conc):
+    i = cuda.grid(1)
+    if i < count:
+        _record(i, frame, frames, V, node, conc)
+
+
+@cuda.jit
+def _run_fastest(count, V, before, conc, dt, fastest):
+    i = cuda.grid(1)
+    if i < count:
+        cuda.atomic.max(fastest, 0, abs(V[i] - before[i]) / dt)
+        cuda.atomic.max(fastest, 0, RELEASE * conc[i // BLOCK, 2 * BLOCK + i % BLOCK])
 
 
 def _on_device(group):
@@ -143,8 +157,8 @@ class CudaEngine(Engine):
     """The same engine on a GPU, with a fixed step."""
 
     def __init__(self, state, constants, cell_type, save_every, levels, *rest):
-        if any(levels[3:5]):
-            raise ValueError('device="cuda" needs a fixed dt; one that is chosen on the way is the CPU\'s')
+        if levels[3]:
+            raise ValueError('dt="adaptive" is chosen on the CPU; with device="cuda" give a fixed dt or dt="global"')
         if not cuda.is_available():
             raise ValueError('device="cuda": no CUDA device was found; use device="cpu"')
         if fields := [name for name, value in constants._asdict().items() if np.ndim(value)]:
@@ -153,25 +167,43 @@ class CudaEngine(Engine):
         # Here the constants stay in double precision.
         cells = self.cells._replace(constants=constants, root_Ko=math.sqrt(constants.Ko / 5.4))
         grid = state.grid._replace(shift=np.stack([at for at, _ in state.places()]))  # a lane looks up each neighbour
-        tables = self.tables._replace(voltage=self.tables.voltage[0])
-        self.fixed = [_on_device(group) for group in (grid, cells, tables)]
+        self.fixed = [_on_device(group) for group in (grid, cells)]
+        self.levels = [_on_device(self.tables._replace(voltage=rows)) for rows in self.tables.voltage]
         self.stimuli = self.stimuli._replace(masks=cuda.to_device(self.stimuli.masks))
 
     def _call(self, clock, unknowns, stimuli, count):
-        cells, now, notes = self.state.cells, _on_device(unknowns), _on_device(self._notes(1, count))
-        given = now, *self.fixed, _on_device(stimuli), notes
+        cells, grid, notes = self.state.cells, (-(-self.state.cells // 128), 128), _on_device(self._notes(1, count))
+        now, pulses, rest = _on_device(unknowns), stimuli.pulses, (_on_device(stimuli), notes)
         frames = cuda.device_array((count, len(VARIABLES), cells))
-        each, dt = clock.parts[0], clock.macro / clock.parts[0]
-        if cells <= SMALL:
-            _run_small[1, min(cells, THREADS)](each, cells, *given, clock.start, dt, frames)
+        macro, steps = clock.macro, clock.parts
+        if cells <= SMALL and len(steps) == 1:
+            each = clock.per_frame * steps[0]
+            given = each, cells, now, *self.fixed, self.levels[0], *rest, clock.start, macro / steps[0], frames
+            _run_small[1, min(cells, THREADS)](*given)
+            now = now._replace(V=now.before) if count * each % 2 else now
         else:
-            swapped = now._replace(V=now.before, before=now.V)
-            for step in range(count * each):
-                frame = step // each if (step + 1) % each == 0 else -1
-                state = swapped if step % 2 else now
-                _run_step[-(-cells // 128), 128](cells, state, *given[1:], clock.start + step * dt, dt, frame, frames)
-        now = now._replace(V=now.before) if count * each % 2 else now
+            for part in range(count * clock.per_frame):
+                begin, level = clock.start + part * macro, self._level(clock, pulses, clock.start + part * macro)
+                for k in range(steps[level]):
+                    dt = macro / steps[level]
+                    _run_step[grid](cells, now, *self.fixed, self.levels[level], *rest, begin + k * dt, dt)
+                    now = now._replace(V=now.before, before=now.V)
+                self._measure(grid, now, macro / steps[level])
+                if (part + 1) % clock.per_frame == 0:
+                    _run_record[grid](cells, part // clock.per_frame, frames, now.V, self.fixed[0].node, now.conc)
         for host, device in zip(unknowns, now, strict=True):
             device.copy_to_host(host)
         notes = notes._replace(**{name: getattr(notes, name).copy_to_host() for name in ("count", "nodes", "times")})
         return frames.copy_to_host(), notes
+
+    def _level(self, clock, pulses, t):
+        """The level of all in the coming macro step, as ``kernel.advance`` chooses it."""
+        if len(clock.parts) == 1 or np.any((pulses[:, 0] < t + clock.macro) & (t < pulses[:, 1])):
+            return len(clock.parts) - 1
+        return int(np.sum(self.state.speed.max() > clock.limits))
+
+    def _measure(self, grid, now, dt):
+        if len(self.levels) > 1:
+            fastest = cuda.to_device(np.zeros(1))
+            _run_fastest[grid](self.state.cells, now.V, now.before, now.conc, dt, fastest)
+            self.state.speed[:] = fastest.copy_to_host()

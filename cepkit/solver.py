@@ -42,7 +42,7 @@ def _engine(device, levels):
     """The class that runs the kernel on a device."""
     one_of("device", device, ("cpu", "cuda", "auto"))
     # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
-    if device == "cpu" or (device == "auto" and any(levels[3:5])):
+    if device == "cpu" or (device == "auto" and len(levels[1]) > 1):
         return Engine
     gpu = import_module("cepkit.kernel_cuda")  # an optional part, loaded on first use
     return gpu.CudaEngine if device == "cuda" or gpu.cuda.is_available() else Engine

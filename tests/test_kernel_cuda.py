@@ -29,6 +29,17 @@ SCRIPT = textwrap.dedent("""
     assert np.array_equal(cpu.activation_node, gpu.activation_node) and len(cpu.activation_node)
     assert np.allclose(cpu.activation_time, gpu.activation_time, atol=1e-6)
     assert float(cpu.Vm.max()) > -40
+
+    # One step for all, of several levels; on a fine grid of one.
+    options = dict(dt="global", progress=False)
+    cpu, gpu = (cep.simulate(sheet, pulse, 3.0, device=device, **options) for device in ("cpu", "cuda"))
+    assert np.allclose(cpu.Vm, gpu.Vm, rtol=1e-6) and float(cpu.Vm.max()) > -40
+    assert np.allclose(cpu.final_state, gpu.final_state, rtol=1e-6, atol=1e-9)
+    fine = cep.Tissue((2, 2), spacing=0.04)
+    early = cep.Protocol([cep.Stimulus(0.02, cep.region.everywhere(fine), 0.3, -120.0)])
+    options = dict(dt="global", save_every=0.4, progress=False)
+    cpu, gpu = (cep.simulate(fine, early, 0.4, device=device, **options) for device in ("cpu", "cuda"))
+    assert np.allclose(cpu.Vm, gpu.Vm, rtol=1e-6)
 """)
 
 
