@@ -1,8 +1,7 @@
 """The membrane: ten Tusscher and Panfilov 2006 (TP06), CellML lineage.
 
-Every equation of the cell model is written here once, as plain arithmetic.  Called with NumPy arrays these functions
-are the readable reference; compiled by :mod:`cepkit.kernel` the very same functions are the fast solver, which
-replaces only what depends on voltage alone by tables.
+Every equation is written here once, as plain arithmetic: with NumPy arrays the readable reference, compiled by
+:mod:`cepkit.kernel` the fast solver, which replaces only what depends on voltage alone by tables.
 
 Units: mV, ms, mM, pA/pF.  Source: ten Tusscher KHWJ, Panfilov AV. *Alternans and spiral breakup in a human ventricular
 tissue model.* Am J Physiol Heart Circ Physiol 291:H1088-H1100 (2006), doi:10.1152/ajpheart.00109.2006.
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cepkit.fields import number
+from cepkit.fields import number, one_of
 
 CELL_TYPES = ("epi", "endo", "m")
 _TYPE_CHANGES = {"epi": {}, "endo": {"gto": 0.073}, "m": {"gKs": 0.098}}
@@ -98,25 +97,17 @@ def parameters(cell_type="epi", changes=None):
     kinds = np.unique(cell_type)
     if not set(kinds.tolist()) <= set(CELL_TYPES):
         raise ValueError(f"cell_type={cell_type!r} is not known; choose one of {CELL_TYPES}, or an array of them")
-    conductances, constants = Conductances(), Constants()
+    values = Conductances()._asdict() | Constants()._asdict()
     for kind in kinds:
         for name, value in _TYPE_CHANGES[str(kind)].items():
-            if np.ndim(cell_type):
-                value = np.where(cell_type == kind, value, getattr(conductances, name))
-            conductances = conductances._replace(**{name: value})
-    known = Conductances._fields + Constants._fields
+            values[name] = np.where(cell_type == kind, value, values[name]) if np.ndim(cell_type) else value
     for name, value in (changes or {}).items():
-        if name not in known:
-            raise ValueError(f"parameters: {name!r} is not a parameter of TP06; choose from {', '.join(known)}")
+        one_of("parameters", name, values)
         value = np.asarray(number(f"parameters[{name!r}]", value, positive=name in POSITIVE), float)
         if np.any(value < 0):
             raise ValueError(f"parameters[{name!r}]={value!r} must not be negative")
-        value = value if value.ndim else float(value)
-        if name in Conductances._fields:
-            conductances = conductances._replace(**{name: value})
-        else:
-            constants = constants._replace(**{name: value})
-    return conductances, constants
+        values[name] = value if value.ndim else float(value)
+    return tuple(kind(*map(values.get, kind._fields)) for kind in (Conductances, Constants))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # exp overflows at extreme voltages; 1 / inf = 0 is the right limit

@@ -16,9 +16,7 @@ TILES = {1: (simd.BLOCK,), 2: (4, 8), 3: (2, 4, 4)}  # nodes of a block along th
 
 def tiles(shape):
     """Nodes in the order in which they are kept: compact tiles, of a block each where the shape allows."""
-    tile = TILES[len(shape)]
-    index = np.indices(shape).reshape(len(shape), -1)
-    sides = np.array(tile)[:, None]
+    index, sides = np.indices(shape).reshape(len(shape), -1), np.array(TILES[len(shape)])[:, None]
     return np.lexsort((*(index % sides)[::-1], *(index // sides)[::-1]))
 
 
@@ -189,11 +187,9 @@ class Engine:
         return frames[:, :, : s.n].reshape(count, -1, *s.tissue.shape), noted
 
     def _notes(self, threads, count):
-        """Room for two activations of every cell in ``count`` frames, and one more for each tenth of a second.
-
-        With several levels, threads share the blocks anew in each step, and each may meet all the cells.
-        """
+        """Room for two activations of every cell in ``count`` frames, and one more for each tenth of a second."""
         each = 2 + int(count * self.save_every / 100)
+        # With several levels, threads share the blocks anew in each step, and each may meet all the cells.
         most = -(-self.state.blocks // (threads if len(self.clock.parts) == 1 else 1)) * simd.BLOCK
         nodes = np.zeros((threads, each * most + 64), np.int64)
         return kernel.Notes(self.threshold, np.zeros(threads, np.int64), nodes, np.zeros(nodes.shape))

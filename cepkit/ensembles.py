@@ -1,6 +1,5 @@
 """Many runs into one store: on the processors of this machine, or on a Dask cluster."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.util import find_spec
 
@@ -10,7 +9,7 @@ import zarr
 
 from cepkit.progress import bar, processors
 from cepkit.solver import simulate
-from cepkit.store import folder_of, open_trajectory, replace_file
+from cepkit.store import folder_of, open_trajectory
 
 
 def ensemble(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
@@ -68,10 +67,7 @@ def simulate_each(protocols, tissue, duration, store, client=None, initial=None,
     if len(initial) != len(protocols):
         raise ValueError(f"initial holds {len(initial)} states for {len(protocols)} protocols")
     store = folder_of(store)
-    if not (store / "zarr.json").exists():
-        root = {"zarr_format": 3, "node_type": "group", "attributes": {"title": "ensemble of trajectories"}}
-        replace_file(store / "zarr.json", json.dumps(root).encode())
-    zarr.open_group(store, mode="r")  # a damaged root is an error here, not after hours
+    zarr.open_group(store, mode="a", attributes={"title": "ensemble of trajectories"})
     jobs = [
         dict(options, tissue=tissue, protocol=p, duration=duration, initial=i, store=store / f"run-{k:04d}", threads=1)
         for k, (p, i) in enumerate(zip(protocols, initial, strict=True))

@@ -28,7 +28,6 @@ TABLE = {
 }
 VARIABLES = tuple(TABLE)
 UNITS = {name: variable.units for name, variable in TABLE.items()}
-LONG_NAMES = {name: variable.long_name for name, variable in TABLE.items()}
 SPACE = ("z", "y", "x")
 
 #: The sheet of the paper, as arguments of ``Tissue``: a square of 10 mm.
@@ -36,7 +35,6 @@ SHEET = {"shape": (24, 24), "spacing": 10 / 23, "diffusivity": 0.125}
 CYCLE_LENGTH = 500.0  # of its pacing [ms]
 AMPLITUDE, DURATION = -52.0, 1.0  # of every stimulus by default [pA/pF], [ms]
 THRESHOLD = -40.0  # an upward crossing is an activation [mV]
-
 
 #: Units that are understood, by the unit that they are taken to, and what they are worth in it.
 WORTH = {
@@ -52,9 +50,8 @@ _KNOWN = {**dict.fromkeys((*TIMES, "start", "activation_time"), "ms"), **dict.fr
 def in_form(fields, argument="fields", time=False):
     """Labelled fields as every room takes them: the door at which data enter.
 
-    Dims are brought into the order (start, time or lead_time, ..., z, y, x), times to ms, positions to mm, variables to
-    their units in TABLE, by their ``units``; without any, these are meant.  A ValueError names the ``argument`` that is
-    no labelled field, has an unknown unit, a time that does not increase, or none where ``time`` is asked for.
+    Dims in the order (start, time or lead_time, ..., z, y, x); times in ms, positions in mm, variables in their units
+    of TABLE, by their ``units``.  A ValueError names the ``argument`` whose form, unit or time cannot be.
     """
     if not isinstance(fields, xr.Dataset | xr.DataArray):
         raise ValueError(f"{argument} is a {type(fields).__name__}; it must be an xarray object with named dims")

@@ -68,7 +68,6 @@ Notes = namedtuple("Notes", "threshold count nodes times")
 Team = namedtuple("Team", "counter scratch seen origin")
 
 
-@inline
 def _write_factors(c, row, W):
     """Factors of the currents without the table, which holds them for one set of constants."""
     for i in range(BLOCK):
@@ -82,7 +81,7 @@ _of_cell = by_kind_of_constants(lambda c, row, i: gather(_Constants, c, row, i),
 _root = by_kind_of_constants(
     lambda c, row, i, root: np.sqrt(gather(_Constants, c, row, i).Ko / NORMAL_KO), lambda c, row, i, root: root
 )
-_factors = by_kind_of_constants(_write_factors.py_func, lambda c, row, W: None)
+_factors = by_kind_of_constants(_write_factors, lambda c, row, W: None)
 _half = by_order(lambda dt, second: None, lambda dt, second: 0.5 * dt)
 #: How much of the last change takes a voltage to the middle of the coming step.
 _middle = by_order(lambda V, dt, gap, second: None, lambda V, dt, gap, second: V.dtype.type(0.5 * dt / gap))
@@ -249,11 +248,8 @@ def _diffuse(V, seen, first, W, pulls, flow, step):
 
 @jit
 def _fastest(V, before, first, conc, dt, cap):
-    """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release.
-
-    Release outlasts the upstroke; steps that ignore it lose a percent of the calcium transient, and over a hundred
-    beats of sodium too.  It counts for no more than ``cap``.
-    """
+    """How fast things happen in a block [mV/ms]: the largest abs(dV/dt), or calcium release, at most ``cap``."""
+    # Steps that ignore the release lose a percent of the calcium transient, and over a hundred beats of sodium too.
     most = 0.0
     for i in range(BLOCK):
         change, release = abs(get(V, first + i) - get(before, first + i)) / dt, RELEASE * conc[2 * BLOCK + i]

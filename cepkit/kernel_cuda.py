@@ -43,16 +43,6 @@ def _between(table, at, rise, w):
 
 
 @_device
-def _conductances(p, lane):
-    """The twelve conductances of one cell of a block."""
-    return _Conductances(
-        p[lane], p[BLOCK + lane], p[2 * BLOCK + lane], p[3 * BLOCK + lane], p[4 * BLOCK + lane], p[5 * BLOCK + lane],
-        p[6 * BLOCK + lane], p[7 * BLOCK + lane], p[8 * BLOCK + lane], p[9 * BLOCK + lane], p[10 * BLOCK + lane],
-        p[11 * BLOCK + lane],
-    )  # fmt: skip
-
-
-@_device
 def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     """One step of one cell; in scalar form what the three phases of the CPU kernel do to a block."""
     b, lane = i // BLOCK, i % BLOCK
@@ -81,7 +71,12 @@ def _step(i, V, new, unknowns, grid, cells, tables, stimuli, notes, t, dt):
     m, h, j = gate[first + 3], gate[first + 4], gate[first + 5]
     d, ff, f2, s, r = gate[first + 6], gate[first + 7], gate[first + 8], gate[first + 9], gate[first + 10]
     opened = _Open(m * m * m * h * j, d * ff * f2 * fCaSS, r * s, Xr1 * Xr2, Xs * Xs, K1)
-    g = _conductances(cells.conductances[b % cells.conductances.shape[0]], lane)
+    p = cells.conductances[b % cells.conductances.shape[0]]
+    g = _Conductances(
+        p[lane], p[BLOCK + lane], p[2 * BLOCK + lane], p[3 * BLOCK + lane], p[4 * BLOCK + lane], p[5 * BLOCK + lane],
+        p[6 * BLOCK + lane], p[7 * BLOCK + lane], p[8 * BLOCK + lane], p[9 * BLOCK + lane], p[10 * BLOCK + lane],
+        p[11 * BLOCK + lane],
+    )  # fmt: skip
     stimulus = 0.0
     for k in range(stimuli.pulses.shape[0]):
         begin, end, amplitude = stimuli.pulses[k, 0], stimuli.pulses[k, 1], stimuli.pulses[k, 2]

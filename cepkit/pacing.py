@@ -27,12 +27,11 @@ class Stimulus:
 
     def __post_init__(self):
         for name in ("start", "duration", "amplitude"):
-            value = number(f"Stimulus: {name}", getattr(self, name), positive=name == "duration")
-            object.__setattr__(self, name, float(value))
+            self.__dict__[name] = float(number(f"Stimulus: {name}", getattr(self, name), positive=name == "duration"))
         if not isinstance(self.region, xr.DataArray) or self.region.dtype != bool:
             hint = "make one with cepkit.region, for example cepkit.region.corner(tissue)"
             raise ValueError(f"Stimulus: region must be a boolean DataArray on the tissue's grid; {hint}")
-        object.__setattr__(self, "region", in_order(self.region))
+        self.__dict__["region"] = in_order(self.region)
         if not self.region.values.any():
             raise ValueError("Stimulus: region holds no node; make it larger or move it")
 
@@ -52,7 +51,7 @@ class Protocol:
     stimuli: tuple = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "stimuli", tuple(self.stimuli))
+        self.__dict__["stimuli"] = tuple(self.stimuli)
         for stimulus in self.stimuli:
             if not isinstance(stimulus, Stimulus):
                 raise ValueError(f"Protocol: {stimulus!r} is not a Stimulus")
@@ -112,10 +111,7 @@ def ramp(first, last, beats, region, amplitude=AMPLITUDE, duration=DURATION, sta
 
 
 def cross_field(tissue, s2, width=1.5, amplitude=AMPLITUDE, duration=DURATION, start=0.0):
-    """A plane wave along x from a strip of ``width`` mm, and after ``s2`` ms a quarter of a 2-D tissue.
-
-    Re-entry starts where the second stimulus meets a tail that is half recovered.
-    """
+    """Re-entry in a 2-D tissue: a plane wave along x from a strip of ``width`` mm, and a quarter after ``s2`` ms."""
     if len(tissue.shape) != 2:
         raise ValueError(f"tissue has {len(tissue.shape)} axes; a cross-field protocol needs 2")
     strip = box(tissue, x=(0, number("width", width, "mm", positive=True)))

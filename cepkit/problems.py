@@ -29,8 +29,7 @@ def golden_standard(profile="laptop", progress=True):
     protocol = pacing.periodic(CYCLE_LENGTH, beats, region.corner(tissue, fraction=0.2))
     path = data_folder() / "golden" / f"{beats}-beats.zarr"
     pace = {"cycle_length": CYCLE_LENGTH}
-    run = {"dt": 0.02, "store": path, "progress": progress, "attrs": pace}
-    make = partial(simulate, tissue, protocol, beats * CYCLE_LENGTH, **run)
+    make = partial(simulate, tissue, protocol, beats * CYCLE_LENGTH, 0.02, store=path, progress=progress, attrs=pace)
     try:
         golden = make()
     except AnotherRun:
@@ -42,10 +41,7 @@ def golden_standard(profile="laptop", progress=True):
 
 
 def toy(beats=3):
-    """A trajectory (time, y, x) to try things on, and its stimulus [pA/pF]: a wave each 50 ms on 4 x 4 nodes.
-
-    It is made of formulas in no time; the frames are 1 ms apart, the stimulus comes in a corner.
-    """
+    """A trajectory (time, y, x) made of formulas, and its stimulus [pA/pF]: a wave each 50 ms on 4 x 4 nodes."""
     axis, t = 0.5 * np.arange(4.0), np.arange(50.0 * beats)
     since = (t[:, None, None] - 40.0) % 50.0 - axis[:, None] - axis
     shape = np.interp(since, [0.0, 2.0, 20.0, 30.0], [0.0, 1.0, 0.8, 0.0])

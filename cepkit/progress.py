@@ -6,12 +6,10 @@ from tqdm.auto import tqdm
 
 
 def bar(work, desc, unit, progress=True, **options):
-    """A tqdm bar over an iterable, or over a number of steps that ``update`` counts.
-
-    It is silent if not ``progress``, or where ``TQDM_DISABLE`` is set: in a notebook tqdm itself does not obey that.
-    """
+    """A tqdm bar over an iterable, or over a number of steps that ``update`` counts; silent if not ``progress``."""
     if isinstance(work, int):
         work, options["total"] = None, work
+    # In a notebook tqdm itself does not obey TQDM_DISABLE.
     return tqdm(work, desc=desc, unit=unit, disable=not progress or bool(os.environ.get("TQDM_DISABLE")), **options)
 
 

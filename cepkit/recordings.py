@@ -13,9 +13,9 @@ from cepkit.store import folder_of
 def recording(source, names=None, units=None, spacing=1.0):
     """A recording of one's own in the form of a trajectory, checked: Vm [mV] and calcium [mM] on (time, y, x).
 
-    ``source`` is a CSV file or a table, with a column ``time`` and one for each variable or, for Vm alone, for each
-    node along x; a NetCDF file or a Zarr store; or labelled fields.  ``names`` maps its names to ours, ``units`` says
-    what it does not say itself, ``spacing`` [mm] places nodes without a position.  Time counts from the first frame.
+    ``source`` is a CSV file or a table, with a column ``time`` and one for each variable or, for Vm alone, each node
+    along x; a NetCDF file or a Zarr store; or labelled fields.  ``names`` maps its names to ours, ``units`` says what
+    it does not say itself, ``spacing`` [mm] places nodes without a position.
 
     Examples
     --------
@@ -34,8 +34,7 @@ def recording(source, names=None, units=None, spacing=1.0):
         if len({re.sub(r"[\d\W_]+", "", str(name)) for name in fields.data_vars}) > 1:
             raise ValueError(f"source has {', '.join(map(str, fields.data_vars))}; say which is Vm with names=")
         fields = fields.to_dataarray("x", name="Vm").to_dataset().drop_vars("x")
-    fields = fields[[v for v in VARIABLES if v in fields]]
-    fields = fields.drop_vars([c for c in fields.coords if c not in fields.dims])
+    fields = fields[[v for v in VARIABLES if v in fields]].reset_coords(drop=True)
     fields = fields.expand_dims([d for d in ("y", "x") if d not in fields.dims])
     if odd := set(fields.dims) - {"time", *SPACE}:
         raise ValueError(f"source has the dims {', '.join(map(str, odd))}; rename them to z, y, x with names=")
@@ -72,10 +71,7 @@ def _opened(source):
 
 
 def join(first, second):
-    """Two trajectories as one: ``second`` begins in the state in which ``first`` ends; a ValueError if it does not.
-
-    Times and activations follow on; what is of one of the two alone is dropped from the attributes.
-    """
+    """Two trajectories as one, activations too; a ValueError unless ``second`` begins where ``first`` ends."""
     first, second = in_form(first, "first", time=True), in_form(second, "second", time=True)
     variables, dims = list(first.data_vars), first[next(iter(first.data_vars))].dims[1:]
     if list(getattr(second, "data_vars", ())) != variables or any(first.sizes[d] != second.sizes.get(d) for d in dims):

@@ -33,26 +33,39 @@ jit = njit(nogil=True, cache=True, _nrt=False, error_model="numpy", fastmath=_FA
 inline = njit(_nrt=False, error_model="numpy", fastmath=_FAST, forceinline=True)
 
 
-def both(double, single=None):
-    """A function for compiled code in two precisions: ``pick(like)`` is the one of ``like``'s numbers.
+def _chosen(choose):
+    """A function for compiled code that has several forms: ``choose`` hands back one, given the arguments' types."""
 
-    The single form has single literals: a double one would promote whatever it meets.
-    """
-    if single is None:
+    def pick(*arguments):
+        raise NotImplementedError("for compiled code only")
+
+    overload(pick, inline="always", strict=False)(choose)  # the forms have the arguments of each other, not of pick
+    return pick
+
+
+def by_kind_of_constants(for_fields, for_numbers):
+    """A function of two forms: for constants, its first argument, that are fields, and for those that are numbers."""
+    return _chosen(lambda c, *rest: for_fields if isinstance(c, types.Array) else for_numbers)
+
+
+def by_order(for_first, for_second):
+    """A function of two forms: for first order, where its last argument is None, and for second."""
+    return _chosen(lambda *arguments: for_first if arguments[-1] == types.none else for_second)
+
+
+def both(double, single=None):
+    """A function for compiled code in two precisions: ``pick(like)`` is the one of ``like``'s numbers."""
+    if single is None:  # a double literal would promote whatever it meets
         code = double.__code__
         literals = tuple(np.float32(k) if isinstance(k, float) else k for k in code.co_consts)
         single = FunctionType(code.replace(co_consts=literals), double.__globals__)
     forms = {types.float64: inline(double), types.float32: inline(single)}
 
-    def pick(like):
-        raise NotImplementedError("for compiled code only")
-
-    @overload(pick, inline="always")
-    def compiled_pick(like):
+    def choose(like):
         form = forms[like.dtype]
         return lambda like: form
 
-    return pick
+    return _chosen(choose)
 
 
 def voltage_table(steps, constants, cell_types=("epi",), dtype=np.float64):
@@ -132,11 +145,9 @@ class _Lanes:
         for lane in range(count):
             self.weight = builder.insert_element(self.weight, weight, ir.Constant(ir.IntType(32), lane))
 
-    def pointer(self, base, offset):
-        return self.builder.gep(base, [ir.Constant(ir.IntType(64), offset)])
-
     def lanes(self, base, offset):
-        return self.builder.bitcast(self.pointer(base, offset), self.kind.as_pointer())
+        first = self.builder.gep(base, [ir.Constant(ir.IntType(64), offset)])
+        return self.builder.bitcast(first, self.kind.as_pointer())
 
     def load(self, base, offset):
         return self.builder.load(self.lanes(base, offset), align=self.align, typ=self.kind)
@@ -155,9 +166,7 @@ class _Lanes:
 
 @intrinsic
 def relax(typingctx, gates, first, table, row, weight, W, cell, second):
-    """Advance the gates of one cell and write its factors: one interpolated row of the table.
-
-    In scalar terms, for each gate ``k`` and each factor ``k``::
+    """Advance the gates of one cell and write its factors from one interpolated row, for each gate and factor ``k``::
 
         gates[first + k] = inf[k] + (gates[first + k] - inf[k]) * decay[k]
         W[(FACTOR + k) * BLOCK + cell] = factor[k]
@@ -227,29 +236,3 @@ def small_exp(x):
     p = (((1.0 / 362880 * x + 1.0 / 40320) * x + 1.0 / 5040) * x + 1.0 / 720) * x + 1.0 / 120
     p = (((p * x + 1.0 / 24) * x + 1.0 / 6) * x + 0.5) * x + 1.0
     return p * x + 1.0
-
-
-def by_kind_of_constants(for_fields, for_numbers):
-    """A function for compiled code with one form for constants that are fields, one for those that are numbers."""
-
-    def pick(c, *rest):
-        raise NotImplementedError("for compiled code only")
-
-    @overload(pick, inline="always", strict=False)  # the forms have the arguments of each other, not of this
-    def compiled_pick(c, *rest):
-        return for_fields if isinstance(c, types.Array) else for_numbers
-
-    return pick
-
-
-def by_order(for_first, for_second):
-    """A function for compiled code of two forms: for first order, where its last argument is None, and for second."""
-
-    def pick(*arguments):
-        raise NotImplementedError("for compiled code only")
-
-    @overload(pick, inline="always", strict=False)
-    def compiled_pick(*arguments):
-        return for_first if arguments[-1] == types.none else for_second
-
-    return pick

@@ -1,9 +1,8 @@
 """simulate(): tissue and protocol in, trajectory out.
 
 The monodomain equation ``dV/dt = div(D grad V) - (I_ion + I_stim)`` with a cell of :mod:`cepkit.cell` at every node.
-Gates are advanced by Rush and Larsen's exponential step (doi:10.1109/TBME.1978.326270), everything else by an explicit
-one: of first order where the step is fixed; where it is adaptive of second order, by the state half a step ahead, which
-the last change extrapolates, as Adams and Bashforth do (arXiv:1712.07526 tries such schemes on cells).
+Gates take Rush and Larsen's exponential step (doi:10.1109/TBME.1978.326270), everything else an explicit one: of first
+order where the step is fixed, else of second, by extrapolation as of Adams and Bashforth (arXiv:1712.07526).
 """
 
 import functools
@@ -17,7 +16,7 @@ import xarray as xr
 
 from cepkit import cell, kernel
 from cepkit.engine import PRECISIONS, Engine, State
-from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number
+from cepkit.fields import TABLE, THRESHOLD, VARIABLES, in_form, in_order, number, one_of
 from cepkit.pacing import Protocol
 from cepkit.progress import bar, processors
 from cepkit.store import TrajectoryStore, digest, open_trajectory
@@ -41,8 +40,7 @@ _CALL, _CALL_BYTES = 50.0, 6.4e7  # ms a compiled call, less where they would ou
 
 def _engine(device, levels):
     """The class that runs the kernel on a device."""
-    if device not in ("cpu", "cuda", "auto"):
-        raise ValueError(f'device={device!r} is not known; choose "cpu", "cuda" or "auto"')
+    one_of("device", device, ("cpu", "cuda", "auto"))
     # The adaptive step on two processors beats a fixed one on a GPU for small sheets.
     if device == "cpu" or (device == "auto" and len(levels[1]) > 1):
         return Engine
@@ -61,36 +59,30 @@ def simulate(
     ----------
     duration, save_every : float
         Of the run, and the time between frames, of which the former is a multiple [ms].
-    dt : float, "adaptive" or "global"
-        Time step [ms]; ``save_every`` must be a multiple of it.  ``"adaptive"`` gives each block of 32 cells a step of
-        second order that suits its upstroke or calcium release, such that activation times are off by about
-        ``tolerance`` [ms], 0.02 or more; ``"global"`` one of first order to all, that of the fastest.
+    dt, tolerance : float, "adaptive" or "global"
+        Time step [ms], of which ``save_every`` is a multiple.  ``"adaptive"`` gives each block of 32 cells its own,
+        such that activations are off by about ``tolerance`` [ms], 0.02 or more; ``"global"`` gives all the fastest's.
     refine : int
-        Simulate on a grid so many times as fine, and keep frames, activations and final state at the tissue's nodes.
+        Simulate on a grid so many times as fine, and keep what is at the tissue's nodes.
     cell_type, parameters : {"epi", "endo", "m"}, mapping
         Changed parameters by name; types and parameters may be fields on the grid.
     initial : xr.Dataset or mapping, optional
         State to start from, all 19 variables; see :func:`final_state`.
-    dtype : {"float64", "mixed", "float32"}
-        ``mixed`` keeps concentrations in float64 and the rest in float32.
+    dtype, device : {"float64", "mixed", "float32"}, {"cpu", "cuda", "auto"}
+        ``mixed`` keeps concentrations in float64, the rest in float32.  ``"cuda"`` needs a fixed ``dt``.
     save, activation_level
         Which of Vm, Cai, CaSR, CaSS to keep; the voltage [mV] whose upward crossings are noted as activations.
-    store : path, optional
-        Stream into a Zarr store there instead of memory.  An interrupted run resumes; a complete store of the same
-        configuration is opened, one of another configuration is refused.
-    threads, attrs
-        By default all processors this process may use; more attributes to write, which do not enter the run's hash.
-    device : {"cpu", "cuda", "auto"}
-        ``"cuda"`` needs an NVIDIA GPU and a fixed ``dt``; ``"auto"`` takes one where there is one.
+    store, attrs, threads : path, mapping, int
+        Stream into a Zarr store there, go on with one, or open it; more attributes to write; by default all processors.
     carry : FlowMap, optional
-        Carries blocks of cells where nothing happens, see ``FlowMap.simulate``; ``carried`` in attrs says how much.
+        Carries blocks of cells where nothing happens, see ``FlowMap.simulate``.
 
     Returns
     -------
     xr.Dataset
-        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  The coordinates
-        ``activation_time`` and ``activation_node`` list every activation, taken inside the time loop; ``final_state``
-        is the full state at the end.  Raises FloatingPointError, with time and place, if the solution diverges.
+        Dims ``(time, *axes)``; Vm [mV], Cai, CaSR, CaSS [mM]; row 0 is the initial state.  Coordinates: every
+        ``activation_time`` [ms] and ``activation_node``, and the full ``final_state``.  A FloatingPointError says when
+        and where the solution diverges.
 
     Examples
     --------
@@ -207,9 +199,8 @@ def _time_step(bound, upstroke, calm, duration, dt, save_every, tolerance):
         if number("tolerance", tolerance, "ms") < min(ADAPTIVE):
             raise ValueError(f"tolerance={tolerance!r} must be {min(ADAPTIVE)} ms or more; for less give a fixed dt")
         macro, steps, limits = ADAPTIVE[max(t for t in ADAPTIVE if t <= tolerance)]
-        macro = min(
-            calm, macro / (1 if macro < bound else 2)
-        )  # a fine grid resolves the foot of a wave, which grows within such a step
+        # A fine grid resolves the foot of a wave, which grows within such a step.
+        macro = min(calm, macro / (1 if macro < bound else 2))
         macro = save_every / np.ceil(save_every / macro - 1e-9)
         steps = [*steps[:-1], 1 / max(1 / steps[-1], 2 * upstroke)]  # a second order bears half of what the first does
         parts = [int(np.ceil(macro / step - 1e-9)) for step in steps]
@@ -232,8 +223,7 @@ def _check(tissue, protocol, dtype, save, refine, mappings):
             raise ValueError(f"{name}={value!r} must be a mapping from names to values")
     if number("refine", refine) != int(refine) or refine < 1:
         raise ValueError(f"refine={refine!r} must be a whole number of at least 1")
-    if dtype not in PRECISIONS:
-        raise ValueError(f"dtype={dtype!r} is not known; choose one of {tuple(PRECISIONS)}")
+    one_of("dtype", dtype, PRECISIONS)
     if not save or not set(save) <= set(VARIABLES):
         raise ValueError(f"save={save!r} must name some of {VARIABLES}")
     protocol.check(tissue.shape)

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from cepkit.fields import LONG_NAMES, UNITS, VARIABLES
+from cepkit.fields import TABLE, VARIABLES
 
 try:
     import fcntl
@@ -92,7 +92,7 @@ class TrajectoryStore:
         self.partial = self.path and self.path.with_name(self.path.name + ".partial")
         self.save, self.attrs, self.shape, self.dims = tuple(save), attrs, tissue.shape, ("time", *tissue.dims)
         self.columns = [VARIABLES.index(name) for name in self.save]
-        self.units = {name: {"units": UNITS[name], "long_name": LONG_NAMES[name]} for name in self.save}
+        self.units = {name: {"units": TABLE[name].units, "long_name": TABLE[name].long_name} for name in self.save}
         times = np.arange(count + 1) * float(save_every)
         self.coords = {"time": xr.Variable("time", times, {"units": "ms", "long_name": "time"}), **tissue.coords}
         chunk = int(np.clip(_CHUNK_BYTES / (4 * tissue.size), 8, 500))

@@ -88,11 +88,9 @@ class Tissue:
     def weights(self):
         """How strongly each node pulls on the next: the discrete diffusion operator.
 
-        The divergence of the flux at node ``i`` is the sum over :attr:`directions` of
-        ``ahead[i] (V[i + 1] - V[i]) + behind[i] (V[i - 1] - V[i])``, with weights [1/ms] of shape ``(directions,
-        *shape)`` that are zero where there is no neighbour.  This is the vertex-centred finite volume scheme: fluxes
-        through faces half way between nodes (with the harmonic mean of D), divided by the node's volume, which is half
-        a cell on an edge.  Nothing flows out, and what one node loses its neighbour gains.
+        The divergence of the flux at node ``i`` is the sum over :attr:`directions` of ``ahead[i] (V[i + 1] - V[i]) +
+        behind[i] (V[i - 1] - V[i])``, weights [1/ms] (directions, *shape).  Finite volumes: fluxes through faces half
+        way between nodes, with the harmonic mean of D, divided by the node's volume, half a cell on an edge.
         """
         if self.has_fibres:
             return self._weights_along_fibres()
@@ -170,14 +168,11 @@ class Tissue:
         return values
 
     def share(self, region, factor):
-        """How much of each node's volume a region of a grid ``factor`` times as coarse covers.
-
-        A fine node half way between two coarse ones lies half in either.
-        """
+        """How much of each node's volume a region of a grid ``factor`` times as coarse covers."""
         share = np.asarray(region, float)
         for axis, n in enumerate(self.shape):
             k = np.arange(n)
-            up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor
+            up, down = (k + factor // 2) // factor, (k + (factor - 1) // 2) // factor  # half way is half in either
             share = (share.take(up, axis) + share.take(down, axis)) / 2
         return share
 

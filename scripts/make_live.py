@@ -25,6 +25,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Live</title>'
 NODES = ((3, 3), (12, 12))  # whose traces are kept
 STEPS = 500  # frames of each case
 SHEET = cep.Tissue(**cep.fields.SHEET)
@@ -52,7 +53,7 @@ def open_page(folder, **options):
     from playwright.sync_api import sync_playwright
 
     file = Path(folder) / "live.html"
-    file.write_text(live.page(**options), encoding="utf-8")
+    file.write_text(HEAD + live.html(source=None, **options).data, encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS.split())
         page = browser.new_page(viewport={"width": 1000, "height": 1100})

@@ -113,7 +113,6 @@ REFUSED = {
     "local_velocity": (lambda: measure.local_velocity(MAP.values), "when is a ndarray"),
     "pseudo_ecg: electrode": (lambda: measure.pseudo_ecg(VM, (1, 2)), "electrode="),
     "pseudo_ecg: place": (lambda: measure.pseudo_ecg(VM, (0, 0, 0)), "touches a node"),
-    "pseudo_ecg: diffusivity": (lambda: measure.pseudo_ecg(VM, (1, 0, 0), (1, 2, 3)), "diffusivity="),
     "restitution: intervals": (lambda: measure.restitution(600.0, 3, [-5.0]), "intervals"),
     "restitution: beats": (lambda: measure.restitution(600.0, 0, [300.0]), "beats=0"),
     "steady_state: cycle_length": (lambda: measure.steady_state(-5.0), "cycle_length=-5.0"),

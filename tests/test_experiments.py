@@ -182,8 +182,8 @@ def test_pseudo_ecg_of_a_linear_potential():
     """A constant gradient g from -L to L, seen from the height h over its point a, has a closed form."""
     x, g, h, a, L = np.linspace(-10.0, 10.0, 4001), 2.0, 3.0, 4.0, 10.0
     Vm = xr.DataArray(g * x[None], {"time": [0.0], "x": x}, ("time", "x"))
-    potential = measure.pseudo_ecg(Vm, (h, 0.0, a), diffusivity=0.1)
-    exact = -0.1 * g * (1 / np.hypot(L - a, h) - 1 / np.hypot(-L - a, h))
+    potential = measure.pseudo_ecg(Vm, (h, 0.0, a))
+    exact = -g * (1 / np.hypot(L - a, h) - 1 / np.hypot(-L - a, h))
     assert float(potential[0]) == pytest.approx(exact, rel=1e-5)
     flat = cep.simulate(cep.Tissue((6, 6)), cep.Protocol(), 3.0, progress=False).Vm
     assert float(abs(measure.pseudo_ecg(flat, (1, 1, 1))).max()) < 1e-6

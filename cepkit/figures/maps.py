@@ -29,19 +29,19 @@ def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=No
     return image
 
 
-def sheet(field, title=None, cmap=None, vmin=None, vmax=None, contours=None, width=3.6):
-    """One field on (y, x) with its colour bar; see :func:`draw_map`."""
-    fig, axes = new(height=width * 0.8, width=width)
-    image = draw_map(axes[0, 0], field, title, cmap, vmin, vmax, contours)
+def sheet(field, title=None):
+    """One field on (y, x) with its colour bar."""
+    fig, axes = new(height=2.88, width=3.6)
+    image = draw_map(axes[0, 0], field, title)
     fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
     return done(fig)
 
 
-def activation_map(when, step=2.0, title="activation time", width=3.6):
+def activation_map(when, step=2.0, title="activation time"):
     """Activation times [ms] with an isochrone every ``step`` ms; those of a dict side by side on one scale."""
     maps = when if isinstance(when, dict) else {title: when}
     vmax = max(float(m.max()) for m in maps.values())
-    height, width = (5.8 / len(maps) + 0.2, WIDTH) if len(maps) > 1 else (2.9, width)
+    height, width = (5.8 / len(maps) + 0.2, WIDTH) if len(maps) > 1 else (2.9, 3.6)
     fig, axes = new(1, len(maps), height=height, width=width, sharey=True)
     for ax, (name, field) in zip(axes[0], maps.items(), strict=True):
         image = draw_map(ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
@@ -51,10 +51,7 @@ def activation_map(when, step=2.0, title="activation time", width=3.6):
 
 
 def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
-    """Frames at ``times`` [ms] on one colour scale, a row for each field; those beyond ``columns`` follow below.
-
-    ``rows`` maps labels to fields on (``time``, y, x) that share the variable and the grid.
-    """
+    """Fields by label, (``time``, y, x), at ``times`` [ms] on one scale, a row each; beyond ``columns`` below."""
     times = np.asarray(times, float)
     fields = {label: field.sel({time: times}, method="nearest") for label, field in rows.items()}
     first = next(iter(fields.values()))
@@ -86,11 +83,10 @@ def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
     return sheets(named, times, columns, drawn(truth).min(), drawn(truth).max(), time)
 
 
-def film(fields, times, alt, still, x="time", rate=20):
+def film(fields, times, alt, still, x="time"):
     """A looping film of one field on (``x``, y, x), or of several by label or model, side by side; 2 kB a frame.
 
-    It shows the ``times`` [ms], ``rate`` frames a second; on paper, and for those who want no motion, only ``still``
-    [ms].  ``alt`` says what is to be seen, for those who do not see it.
+    It shows the ``times`` [ms], 20 a second; on paper, and for those who want no motion, only ``still`` [ms].
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
@@ -114,7 +110,7 @@ def film(fields, times, alt, still, x="time", rate=20):
 
     moving, fixed = io.BytesIO(), io.BytesIO()
     first, *others = map(frame, range(len(times)))
-    first.save(moving, "WEBP", save_all=True, append_images=others, duration=round(1000 / rate), loop=0, quality=70)
+    first.save(moving, "WEBP", save_all=True, append_images=others, duration=50, loop=0, quality=70)
     frame(int(np.abs(np.asarray(times, float) - still).argmin())).save(fixed, "PNG", optimize=True)
     plt.close(fig)
     webp, png = (base64.b64encode(data.getvalue()).decode() for data in (moving, fixed))

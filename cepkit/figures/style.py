@@ -11,6 +11,7 @@ from cepkit.fields import TABLE
 VERSION = "1"  # bump when pictures are meant to change, so that chapters run again
 #: What is drawn for each variable: label, unit, factor from stored to drawn unit, colour (Okabe and Ito's).
 VARIABLES = {name: (v.label, v.drawn_units, v.factor, v.colour) for name, v in TABLE.items()}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of what has none of its own
 WIDTH = 7.0  # inches: the text column
 _corner = SimpleNamespace(profile=None)  # what is named in the corner of every figure
 
@@ -36,13 +37,12 @@ MODELS = _Models()
 def style(profile=None):
     """Set the book's style; ``profile`` is then named in the corner of every figure."""
     _corner.profile = profile
-    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
     plt.rcParams.update({
         "font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "font.size": 9, "axes.titlesize": 9,
         "legend.fontsize": 8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
         "lines.linewidth": 1.6, "figure.dpi": 160, "savefig.dpi": 160, "figure.facecolor": "white",
-        "image.origin": "lower", "image.interpolation": "nearest", "axes.prop_cycle": plt.cycler(color=colours),
+        "image.origin": "lower", "image.interpolation": "nearest", "axes.prop_cycle": plt.cycler(color=COLOURS),
     })  # fmt: skip
 
 

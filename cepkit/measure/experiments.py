@@ -43,21 +43,20 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
 def premature(Vm, since, before, fraction=0.9):
     """APD [ms] of the first beat in Vm (time,) from ``since`` [ms] on, at the level of the beat ``before``; or NaN."""
     level, time = float(before.peak - fraction * (before.peak - before.rest)), Vm["time"].values
-    spans = action_potentials(Vm.values.astype(float, order="C"), 10, 64, fraction, level)
+    [spans] = action_potentials(Vm.values.astype(float)[:, None], 10, 64, fraction, level)
     up, began, ended = np.interp(spans[:, :3], np.arange(len(time)), time).T
     found = np.flatnonzero((up >= since) & (spans[:, 4] > 0))
     return (ended - began)[found[0]] if len(found) else np.nan
 
 
-def steady_state(cycle_length, tissue=None, region=None, tolerance=1e-3, most=2000, **options):
-    """Pace until beats repeat: the full state when the next stimulus is due, to start from (``initial=``).
+def steady_state(cycle_length, tolerance=1e-3, most=2000, **options):
+    """Pace the cell until beats repeat: its full state when the next stimulus is due, to start from (``initial=``).
 
-    They do when 10 beats change no concentration by more than the share ``tolerance``, and Vm by that of 100 mV; the
-    attributes say how many ``beats`` it took and the last ``change``.  A RuntimeError if ``most`` were not enough.
-    Without a tissue and a ``region`` the single cell is paced, by ``options`` of :func:`cepkit.simulate`.
+    They do when 10 beats change no concentration by more than the share ``tolerance``, and Vm by that of 100 mV.  A
+    RuntimeError if ``most`` were not enough.  ``options`` are those of :func:`cepkit.simulate`.
     """
-    tissue, state, change = tissue or Tissue((1, 1)), options.pop("initial", None), np.inf
-    train = periodic(cycle_length, 10, everywhere(tissue) if region is None else region)
+    tissue, state, change = Tissue((1, 1)), options.pop("initial", None), np.inf
+    train = periodic(cycle_length, 10, everywhere(tissue))
     options = {"save_every": cycle_length, "progress": False, "save": ("Vm",)} | options
     for count in range(10, most + 1, 10):
         old, state = state, final_state(simulate(tissue, train, 10 * cycle_length, initial=state, **options))
@@ -71,10 +70,9 @@ def steady_state(cycle_length, tissue=None, region=None, tolerance=1e-3, most=20
 
 
 def capture_threshold(duration=DURATION, tissue=None, region=None, most=500.0, wait=50.0, **options):
-    """The weakest stimulus that captures [pA/pF, its strength], to one part in a thousand, by bisection.
+    """The weakest stimulus that captures [pA/pF, its strength], to one part in a thousand; by default of the cell.
 
-    It captures if more than half of the nodes fire within ``wait`` ms after its end.  Without a tissue and a
-    ``region`` the single cell is stimulated.
+    It captures if more than half of the nodes fire within ``wait`` ms after its end.
     """
     tissue, wait = tissue or Tissue((1, 1)), np.ceil(number("duration", duration, "ms", positive=True) + wait)
     region = everywhere(tissue) if region is None else region
@@ -95,10 +93,7 @@ def capture_threshold(duration=DURATION, tissue=None, region=None, most=500.0, w
 
 
 def strength_duration(durations, **options):
-    """The :func:`capture_threshold` at each duration [ms]; ``rheobase`` [pA/pF], ``chronaxie`` [ms] in its attributes.
-
-    They are those of Weiss's law, charge = rheobase (duration + chronaxie), by least squares.
-    """
+    """The :func:`capture_threshold` at each duration [ms]; Weiss's ``rheobase``, ``chronaxie`` [ms] in its attrs."""
     durations = np.atleast_1d(number("durations", durations, "ms", positive=True)).astype(float)
     strength = np.array([capture_threshold(float(d), **options) for d in durations])
     slope, charge = np.polyfit(durations, strength * durations, 1) if len(set(durations)) > 1 else (np.nan, np.nan)
@@ -109,7 +104,7 @@ def strength_duration(durations, **options):
 def diffusivity_for(velocity, spacing=0.1, tolerance=1e-3, **options):
     """The D [mm2/ms] whose wave runs at ``velocity`` [m/s], to the share ``tolerance``, on a cable of this ``spacing``.
 
-    Speed grows about with the root of D, which each step assumes.  A ValueError if no wave crosses the cable.
+    A ValueError if no wave crosses the cable.
     """
     n = round(20.0 / number("spacing", spacing, "mm", positive=True)) + 1
     D = 0.3 * number("velocity", velocity, "m/s", positive=True) ** 2
@@ -123,5 +118,5 @@ def diffusivity_for(velocity, spacing=0.1, tolerance=1e-3, **options):
             break
         if abs(found / velocity - 1) < tolerance:
             return D
-        D *= (velocity / found) ** 2
+        D *= (velocity / found) ** 2  # speed grows about with the root of D
     raise ValueError(f"velocity={velocity!r} m/s is not met at spacing={spacing!r} mm: a finer one may carry that wave")

@@ -35,56 +35,50 @@ def span(V, onset, top, end, level):
 
 @njit(cache=True, nogil=True)
 def action_potentials(V, back, room, fraction, given=np.nan):
-    """Action potentials of one trace (time,), ``room`` at most, in frames: (room, 5), NaN where there is none.
+    """Action potentials in V (time, N), ``room`` at most of a node: (N, room, 5), in frames, NaN where there is none.
 
-    Each row is the upward crossing of UP, the crossings of the level at ``fraction`` before and after, the rest (the
-    lowest of ``back`` frames before) and the peak; the level is ``given`` [mV] where that is a number.
+    Upward crossing of UP, crossings of the level at ``fraction`` (or ``given`` [mV]) before and after, rest (the lowest
+    of ``back`` frames before) and peak.
     """
-    out, ready, count, frames = np.full((room, 5), np.nan), False, 0, len(V)
-    for k in range(frames - 1):
-        if V[k] < RESET:
-            ready = True
-        if ready and count < room and V[k] < UP and V[k + 1] >= UP:
-            # The action potential ends before the next one: a premature beat is often followed by a taller one.
-            end = k + 1
-            while end < frames and V[end] >= RESET:
-                end += 1
-            top = k + V[k:end].argmax()
-            out[count, 3], out[count, 4] = V[max(0, k - back) : k + 1].min(), V[top]
-            level = V[top] - fraction * (V[top] - out[count, 3]) if np.isnan(given) else given
-            out[count, 0] = k + (UP - V[k]) / (V[k + 1] - V[k])
-            out[count, 1], out[count, 2] = span(V, k, top, end, level)
-            ready, count = False, count + 1
+    frames, nodes = V.shape
+    out = np.full((nodes, room, 5), np.nan)
+    for n in range(nodes):
+        v, ready, count = np.ascontiguousarray(V[:, n]), False, 0
+        for k in range(frames - 1):
+            if v[k] < RESET:
+                ready = True
+            if ready and count < room and v[k] < UP and v[k + 1] >= UP:
+                # The action potential ends before the next one: a premature beat is often followed by a taller one.
+                one, end = out[n, count], k + 1
+                while end < frames and v[end] >= RESET:
+                    end += 1
+                top = k + v[k:end].argmax()
+                one[3], one[4] = v[max(0, k - back) : k + 1].min(), v[top]
+                level = v[top] - fraction * (v[top] - one[3]) if np.isnan(given) else given
+                one[0] = k + (UP - v[k]) / (v[k + 1] - v[k])
+                one[1], one[2] = span(v, k, top, end, level)
+                ready, count = False, count + 1
     return out
 
 
 @njit(cache=True, nogil=True)
 def find(Vm, Cai, interval, room):
-    """Activations of every node, ``room`` of each at most; Vm [mV] and Cai [mM] are (time, N), ``interval`` ms apart.
+    """Activations of every node in Vm [mV] and Cai [mM] (time, N), ``interval`` ms apart; ``room`` of each at most.
 
-    Of shape (N, room, 4), NaN where there is none: time [ms after the first frame], APD90 [ms], largest Cai within
-    250 ms, and Cai at the activation [mM].
+    (N, room, 4), NaN where there is none: time, APD90 [ms], largest Cai within 250 ms, Cai at the activation [mM].
     """
     frames, nodes = Vm.shape
     out, reach = np.full((nodes, room, 4), np.nan), round(250 / interval)
+    spans = action_potentials(Vm, 10, room, 0.9)
     for n in range(nodes):
-        spans = action_potentials(Vm[:, n], 10, room, 0.9)
         for j in range(room):
-            if np.isnan(spans[j, 0]):
+            if np.isnan(spans[n, j, 0]):
                 break
-            k = int(np.ceil(spans[j, 0])) - 1
-            out[n, j, 0], out[n, j, 1] = spans[j, 0] * interval, (spans[j, 2] - spans[j, 1]) * interval
+            k = int(np.ceil(spans[n, j, 0])) - 1
+            out[n, j, 0], out[n, j, 1] = spans[n, j, 0] * interval, (spans[n, j, 2] - spans[n, j, 1]) * interval
             if k + reach < frames:
                 out[n, j, 2] = Cai[k : k + reach, n].max()
             out[n, j, 3] = Cai[k, n]
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _all_spans(V, back, room, fraction):
-    out = np.empty((V.shape[1], room, 5))
-    for n in range(V.shape[1]):
-        out[n] = action_potentials(np.ascontiguousarray(V[:, n]), back, room, fraction)
     return out
 
 
@@ -124,8 +118,7 @@ def activation_time(Vm, level=THRESHOLD):
 def activation_map(trajectory, start=None, end=np.inf):
     """First activation of each node in [start, end) of a trajectory: [ms] after ``start``, NaN where there is none.
 
-    As the solver noted it: finer than the frames.  ``start`` is the first frame by default; what happens outside of the
-    frames and nodes of a part of a run does not count.
+    As the solver noted it: finer than the frames.  ``start`` is the first frame by default.
     """
     trajectory = in_form(trajectory, "trajectory", time=True)
     if trajectory.get("activation_time", trajectory.time[0]).ndim != 1 or "tissue" not in trajectory.attrs:
@@ -142,22 +135,19 @@ def activation_map(trajectory, start=None, end=np.inf):
     # Activations stand in the order of time: written backwards, the first of each node stays.
     found[node[inside][::-1]] = when[inside][::-1] - start
     dims = SPACE[-len(tissue["shape"]) :]
-    places = [np.arange(n) * h for n, h in zip(tissue["shape"], tissue["spacing"], strict=True)]
-    part = {d: matching(place, np.atleast_1d(trajectory[d]), 1e-3, f"trajectory: {d}")
-            for d, place in zip(dims, places, strict=True)}  # fmt: skip
-    gone = [d for d in dims if d not in trajectory.dims]  # of which one node was taken
-    values = xr.DataArray(found.reshape(tissue["shape"]), dims=dims).isel(part).squeeze(gone).values
+    places = zip(dims, tissue["shape"], tissue["spacing"], strict=True)
+    part = {d: matching(np.arange(n) * h, trajectory[d], 1e-3, f"trajectory: {d}") for d, n, h in places}
+    values = xr.DataArray(found.reshape(tissue["shape"]), dims=dims).isel(part).values
     return _like(trajectory[next(iter(trajectory.data_vars))], values, "activation_time", "ms", "activation time")
 
 
 def beats(trajectory, fraction=0.9):
-    """What every beat of every node is like, in a trajectory or a forecast: dims ``(beat, *grid)``.
+    """What every beat of every node is like, in a trajectory or a forecast: dims ``(beat, *grid)``, NaN if cut off.
 
-    Of Vm [mV], a DataArray or in a Dataset: ``activation`` (of -40 mV), ``repolarisation``, ``APD`` between two
-    crossings of the level at ``fraction`` of the repolarisation (0.9: APD90), ``DI`` before it, ``alternans``, the
-    change of APD from the beat before [ms]; ``rest``, ``peak`` [mV].  Of Cai [mM], where there is any: ``diastolic``,
-    ``systolic``, ``time_to_peak``, and ``decay``, from the peak until 1/e of the transient is left.  NaN for what the
-    trace cuts off.
+    Of Vm [mV], a DataArray or in a Dataset: ``activation`` (of -40 mV), ``repolarisation``, ``APD`` between crossings
+    of the level at ``fraction`` of the repolarisation (0.9: APD90), ``DI`` before it, ``alternans``, the change of APD
+    [ms]; ``rest``, ``peak`` [mV].  Of Cai, where there is any: ``diastolic``, ``systolic`` [mM], ``time_to_peak``,
+    ``decay`` until 1/e of the transient is left [ms].
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; 0.9 gives APD90")
@@ -167,7 +157,7 @@ def beats(trajectory, fraction=0.9):
     Vm, values, time = _frames(whole["Vm"], "trajectory")
     columns, number = values.reshape(len(time), -1), np.arange(len(time))
     back = max(1, round(10 / np.median(np.diff(time)))) if len(time) > 1 else 1  # frames in 10 ms
-    spans = _all_spans(columns, back, max(1, rises(columns)), fraction)
+    spans = action_potentials(columns, back, max(1, rises(columns)), fraction)
     spans = spans[:, : max(1, int((~np.isnan(spans[..., 0])).sum(1).max(initial=0)))]
     up, began, ended = (np.where(np.isnan(f), f, np.interp(f, number, time)) for f in np.moveaxis(spans, -1, 0)[:3])
     APD, first = ended - began, np.full((len(up), 1), np.nan)
@@ -213,9 +203,8 @@ def _transients(Cai, time, onsets):
 def action_potential(Vm, fraction=0.9):
     """The one action potential in Vm (time, ...) at each node: :func:`beats` without the dim ``beat``.
 
-    And ``max_upstroke`` [mV/ms], NaN if frames over 0.02 ms apart hide it. What begins before the trace has no times;
-    where nothing fires, ``rest`` is the first potential, ``peak`` the highest. A ValueError if any node has more than
-    one.
+    And ``max_upstroke`` [mV/ms], NaN if frames over 0.02 ms apart hide it.  What begins before the trace has no times;
+    where nothing fires, ``rest`` is the first potential, ``peak`` the highest.  A ValueError if a node has two.
     """
     found, (Vm, values, time) = beats(Vm, fraction), _frames(Vm, "Vm")
     if found.sizes["beat"] > 1:
@@ -240,10 +229,7 @@ def beat(trajectory, number, cycle_length=CYCLE_LENGTH):
 
 
 def conduction_velocity(Vm, start, end, level=THRESHOLD):
-    """Mean speed of the front between two nodes [m/s] = [mm/ms]; negative if ``end`` is activated first.
-
-    ``start`` and ``end`` are positions [mm] by axis, such as ``{"y": 5, "x": 2}``; the nearest nodes are taken.
-    """
+    """Mean speed of the front between two places [m/s], ``{"y": 5, "x": 2}`` [mm]; negative if ``end`` is first."""
     when = activation_time(Vm, level)
     places = [(when[d], place[d]) for place in (start, end) for d in place if d in when.dims]
     inside = all(axis.min() - 1 <= x <= axis.max() + 1 for axis, x in places)
@@ -257,8 +243,7 @@ def conduction_velocity(Vm, start, end, level=THRESHOLD):
 def phase(Vm, delay=5, centre=-60.0):
     """Phase [rad] in (-pi, pi] of each node in its cycle, for the frames that have one ``delay`` frames before them.
 
-    The pair (V(t - delay) - centre, V(t) - centre) circles the origin once a beat, and this is its angle (Gray, Pertsov
-    and Jalife 1998, doi:10.1038/32164).
+    The angle of (V(t - delay) - centre, V(t) - centre), as by Gray, Pertsov and Jalife 1998, doi:10.1038/32164.
     """
     Vm = in_form(Vm, "Vm", time=True)
     axis = time_of(Vm)
@@ -270,9 +255,9 @@ def phase(Vm, delay=5, centre=-60.0):
 
 
 def phase_singularities(angle):
-    """Where the phase [rad] winds around a point, as at the tips of spiral waves: the topological charge -1, 0 or +1.
+    """How the phase [rad] winds around each square of four nodes: the topological charge -1, 0 or +1 at its centre.
 
-    It is that of each square of four nodes, at its centre; positive where phase grows counter-clockwise (x towards y).
+    It is positive where phase grows counter-clockwise (x towards y).
     """
     if min(angle.sizes.get("y", 0), angle.sizes.get("x", 0)) < 2:
         raise ValueError(f"angle has the dims {dict(angle.sizes)}; a singularity needs two nodes or more along y and x")
@@ -296,10 +281,7 @@ def tips(Vm, delay=5, centre=-60.0):
 
 
 def local_velocity(when):
-    """Speed of the front at each node [mm/ms] = [m/s], from an activation map [ms]: one over its gradient.
-
-    It means nothing where waves meet or begin, and is NaN beside nodes that never fire.
-    """
+    """Speed of the front at each node [mm/ms] = [m/s], from an activation map [ms]: one over its gradient."""
     when = placed(when, "when")
     axes = [d for d in SPACE if when.sizes.get(d, 1) > 1]
     if not axes:
@@ -309,22 +291,20 @@ def local_velocity(when):
     return speed.where(np.isfinite(speed)).assign_attrs(units="m/s", long_name="local conduction velocity")
 
 
-def pseudo_ecg(Vm, electrode, diffusivity=1.0):
-    """The potential that Vm (time, ...) makes at an ``electrode`` in a large bath around it, up to a constant factor.
+def pseudo_ecg(Vm, electrode):
+    """The potential that Vm (time, ...) makes at an ``electrode`` (z, y, x) [mm] in a large bath, up to a factor.
 
-    The integral of ``-D grad Vm . grad(1/r)``, as by Gima and Rudy 2002, doi:10.1161/01.RES.0000016960.61087.86.
-    ``electrode`` is a position (z, y, x) [mm], a sheet lies at z = 0; ``diffusivity`` is one number or one an axis.
+    The integral of ``-grad Vm . grad(1/r)``, as by Gima and Rudy 2002, doi:10.1161/01.RES.0000016960.61087.86.
     """
     Vm = placed(Vm, "Vm")
     axes = [d for d in SPACE if Vm.sizes.get(d, 1) > 1]
-    if np.shape(electrode) != (3,) or np.shape(diffusivity) not in ((), (len(axes),)) or not axes:
-        raise ValueError(f"electrode={electrode!r} must be (z, y, x), diffusivity={diffusivity!r} one or {len(axes)}")
+    if np.shape(electrode) != (3,) or not axes:
+        raise ValueError(f"electrode={electrode!r} must be (z, y, x) [mm], and Vm must have two nodes or more")
     away = {d: Vm.coords.get(d, xr.DataArray(0.0)) - place for d, place in zip(SPACE, electrode, strict=True)}
     distance = np.sqrt(sum(a**2 for a in away.values()))
     if float(distance.min()) == 0:
         raise ValueError(f"electrode={electrode!r} touches a node, where its potential has no bound; move it off")
-    D = dict(zip(axes, np.broadcast_to(diffusivity, len(axes)).tolist(), strict=True))
-    field = sum(D[d] * Vm.differentiate(d) * away[d] / distance**3 for d in axes)  # -grad(1/r) = away / r^3
+    field = sum(Vm.differentiate(d) * away[d] / distance**3 for d in axes)  # -grad(1/r) = away / r^3
     for d in axes:
         field = field.integrate(d)
     field = field.squeeze([d for d in SPACE if d in field.dims], drop=True)

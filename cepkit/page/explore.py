@@ -13,14 +13,12 @@ import xarray as xr
 
 from cepkit import bench, fields, figures, measure, pacing, region
 from cepkit.cell import Conductances
-from cepkit.pacing import Protocol, Stimulus
 from cepkit.page import CHANNELS, colours
 from cepkit.page.widgets import Control, player, symbol_of
-from cepkit.solver import final_state, simulate
+from cepkit.solver import simulate
 from cepkit.tissue import Tissue
 
 KINDS = {"epicardial": "epi", "endocardial": "endo", "M cell": "m"}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of kinds of cells, and of curves
 #: What the scorecard can show: label, metric and variable.
 SHOWN = {f"z-MSE of {name}": ("z_mse", name) for name in fields.VARIABLES} | {
     "activation error [ms]": ("activation_error", ""), "APD90 error [ms]": ("apd90_error", ""),
@@ -91,31 +89,29 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
 def explore_restitution(curves=None, beats=5):
     """Pace a cell with S1 and ask it with a premature S2; each answer leaves a point on the restitution plane.
 
-    ``curves`` to draw behind the points, by name, are what :func:`~cepkit.measure.experiments.restitution` gives. All
-    trains of ``beats`` S1 are simulated once, at the start; a move simulates what follows the last S1.
+    ``curves`` to draw behind the points, by name, are what :func:`~cepkit.measure.experiments.restitution` gives.
     """
     curves = curves or {}
     for name, curve in curves.items():
         if not {"APD", "DI"} <= set(getattr(curve, "data_vars", ())):
             raise ValueError(f"curves[{name!r}] holds no APD and DI; hand over what cep.measure.restitution returns")
-    cycles, cell, seen = list(range(300, 1001, 50)), Tissue((1, 1)), []
-    trained, each = _trains(cycles, beats), region.everywhere(cell)
+    cell, seen = Tissue((1, 1)), []
     behind = [
         _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
-        for colour, (name, curve) in zip(endless(COLOURS), curves.items())
+        for colour, (name, curve) in zip(endless(figures.COLOURS), curves.items())
     ]
 
     def update(kind, s1, s2):
         number = list(KINDS.values()).index(kind)
-        state = {v: values.values for v, values in trained.isel(y=[number], x=[cycles.index(s1)]).items()}
-        protocol = Protocol(Stimulus(t, each) for t in (0.0, float(s2)))
-        settings = {"dt": "adaptive", "initial": state, "cell_type": kind, "progress": False, "threads": 1}
-        Vm = simulate(cell, protocol, s2 + 500.0, **settings).Vm.isel(y=0, x=0)
+        protocol, last = pacing.s1s2(s1, beats, s2, region.everywhere(cell)), (beats - 1) * s1
+        settings = {"cell_type": kind, "save": ("Vm",), "progress": False, "threads": 1}
+        Vm = simulate(cell, protocol, last + s2 + 500.0, **settings).Vm.isel(y=0, x=0).sel(time=slice(last, None))
+        Vm = Vm.assign_coords(time=Vm.time - last)
         before = measure.beats(Vm.sel(time=slice(0, s2))).isel(beat=0)
         rest, APD = s2 - float(before.repolarisation), measure.premature(Vm, s2, before)
         placed = bool(np.isfinite([rest, APD]).all())
         if placed:
-            seen.append([rest, APD, COLOURS[number]])
+            seen.append([rest, APD, figures.COLOURS[number]])
         panels = [
             {"title": "Vm [mV]", "xLabel": "time after the last S1 [ms]", "x": [0, 1500], "y": [-100, 60],
              "curves": [_curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)], "at": s2, "atName": "S2"},
@@ -129,23 +125,11 @@ def explore_restitution(curves=None, beats=5):
 
     controls = {
         "kind": w.Dropdown(options=KINDS, description="type of cell"),
-        "s1": w.SelectionSlider(options=cycles, value=1000, description="S1 cycle [ms]"),
+        "s1": w.SelectionSlider(options=range(300, 1001, 50), value=1000, description="S1 cycle [ms]"),
         "s2": w.IntSlider(500, 200, 1000, 5, description="S2 after [ms]"),
     }
     caption = "Left: the potential after the last S1, and S2. Right: APD90 of each S2 so far; the ring is the last one."
     return _wired(controls, update, caption)
-
-
-def _trains(cycles, beats):
-    """State of each kind of cell after so many beats of each cycle length, when the next stimulus is due."""
-    if beats < 1:
-        raise ValueError(f"beats={beats!r} must be at least 1")
-    grid = Tissue((len(KINDS), len(cycles)), diffusivity=0.0)
-    each, end, protocol = region.everywhere(grid), float(beats * max(cycles)), Protocol()
-    for x, cycle in zip(grid.coords["x"].values, cycles, strict=True):
-        protocol += pacing.periodic(float(cycle), beats, each & (each.x == x), start=end - beats * cycle)
-    kinds = np.repeat(list(KINDS.values()), len(cycles)).reshape(grid.shape)
-    return final_state(simulate(grid, protocol, end, cell_type=kinds, progress=False))
 
 
 def _axes_of(value, name, wanted):
@@ -167,18 +151,12 @@ def _sheets(named, label, x, probe, **more):
 
 
 def explore_wave(field, x="time", probe=None):
-    """A wave through time: the frame that the slider names, and the time course at an electrode that can be moved.
-
-    ``field`` is one variable, dims (``x``, y, x); ``probe`` is the electrode's first node (row, column), or the middle.
-    """
+    """One variable (``x``, y, x) through time: frames, and the course at an electrode, first at node ``probe``."""
     return _sheets({"": _axes_of(field, "field", (x, "y", "x"))}, f"{field.name} of the sheet", x, probe)
 
 
 def explore_forecast(truth, forecasts, probe=None):
-    """Forecasts beside the truth by lead time: both sheets and their difference, an electrode, and the error's course.
-
-    ``truth``, and each of the ``forecasts`` by name of the model, is one variable, dims (start, lead_time, y, x).
-    """
+    """Forecasts by name beside the truth, all of one variable (start, lead_time, y, x), their difference and error."""
     dims = ("start", "lead_time", "y", "x")
     if not isinstance(forecasts, Mapping) or not len(forecasts):
         raise ValueError('forecasts must hold at least one forecast, by name: {"lstm": forecast.Vm}')
@@ -194,10 +172,7 @@ def explore_forecast(truth, forecasts, probe=None):
 
 
 def explore_scorecard(table=None):
-    """The scorecard, one number of each model at a time: choose what, and on which test; the best stands on top.
-
-    ``table`` is what :func:`cepkit.bench.kept_scorecard` gives; by default that of the track ``paced``.
-    """
+    """One number of each model at a time, of a table from :func:`cepkit.bench.kept_scorecard`; the best on top."""
     table = bench.kept_scorecard() if table is None else table
     if missing := ", ".join(name for name in bench.COLUMNS if name not in getattr(table, "columns", ())):
         raise ValueError(f"table lacks the columns {missing}; hand over what cep.bench.kept_scorecard returns")

@@ -1,9 +1,8 @@
 """The live sheet: solver and surrogate, run by the page itself in a Web Worker of plain JavaScript.
 
-No kernel, no network, not even a server: it works from a file on a disk.  Constants come from :mod:`cepkit.cell` and
-weights from ``data/models/paced``; the equations are written a second time, and ``tests/book/test_live.py`` holds them
-to the first.  ``tp06.js`` is the solver, ``paced.js`` the network of :mod:`cepkit.bench.methods.paced`, ``worker.js``
-runs both, ``view.js`` draws and listens.
+Constants come from :mod:`cepkit.cell`, weights from ``data/models/paced``; the equations are written a second time,
+and ``tests/book/test_live.py`` holds them to the first.  ``tp06.js`` is the solver, ``paced.js`` the network,
+``worker.js`` runs both, ``view.js`` draws and listens.
 """
 
 import html as markup
@@ -43,11 +42,7 @@ def _pack(array):
 
 
 def export_weights(surrogate):
-    """All that a :class:`cepkit.bench.methods.paced.Paced` knows, for JavaScript.
-
-    Weights are (inputs, outputs), ``centre`` (knots, 4) is the mean response, ``units`` hold mean, standard deviation,
-    lowest and highest of each feature, and ``knots`` are in ms.
-    """
+    """All that a :class:`cepkit.bench.methods.paced.Paced` knows, for JavaScript: weights are (inputs, outputs)."""
     networks, scaling = surrogate.plain, surrogate.scaling
     return {
         "networks": {n: [{"weight": _pack(w), "bias": _pack(b)} for w, b in layers] for n, layers in networks.items()},
@@ -78,20 +73,18 @@ def script():
 
 def _options(rows, cycle_length, factors):
     for name, value in {"rows": rows, "cycle_length": cycle_length}.items():
-        if value not in ALLOWED[name]:
-            raise ValueError(f"{name}={value!r} must be one of {', '.join(map(str, ALLOWED[name]))}")
-    factors = dict(factors or {})
-    if unknown := set(factors) - set(CHANNELS):
-        raise ValueError(f"factors: {', '.join(sorted(unknown))} has no slider; choose from {', '.join(CHANNELS)}")
-    return {"rows": rows, "cycle": cycle_length, "factors": factors}
+        fields.one_of(name, value, ALLOWED[name])
+    for name in factors or ():
+        fields.one_of("factors", name, CHANNELS)
+    return {"rows": rows, "cycle": cycle_length, "factors": dict(factors or {})}
 
 
 def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     """The live sheet for a page.
 
-    ``rows`` are the nodes along each side (24, 64 or 128; the network runs beside the solver at 24), ``cycle_length``
-    is that of the pacemaker in the far corner [ms] (0 for none), ``factors`` are conductances as multiples of normal,
-    for example ``{"gKr": 0.5}``.  ``source`` is the address of the script; None puts the script itself into the page.
+    ``rows`` are the nodes along each side (the network runs beside the solver at 24), ``cycle_length`` is that of the
+    pacemaker in the far corner [ms] (0 for none), ``factors`` are multiples of normal conductances, ``{"gKr": 0.5}``.
+    ``source`` is the address of the script; None puts the script itself into the page.
     """
     options = json.dumps(_options(rows, cycle_length, factors) | {"paused": bool(paused)})
     code = f"<script>{script()}</script>" if source is None else f'<script src="{markup.escape(source)}"></script>'
@@ -102,22 +95,11 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
     )
 
 
-def page(title="The live sheet", **options):
-    """A whole page with nothing but the live sheet, all in one file; ``options`` are those of :func:`html`."""
-    title = markup.escape(title)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>:root {{ color-scheme: light dark; font-family: sans-serif }}</style>"
-        f"<h1>{title}</h1>{html(**{'source': None} | options).data}</html>\n"
-    )
-
-
 class LiveSheet(anywidget.AnyWidget):
     """A live sheet in a notebook; ``rows``, ``cycle_length`` and ``factors`` are those of :func:`html`.
 
-    ``factors`` may be set while it runs: ``sheet.factors = {"gKr": 0.5}``.  ``readout`` is what the sheet shows, four
-    times a second: ``t`` [ms], ``error`` (z-MSE of the four variables), ``rms`` [mV], ``clocks`` (ms of computing for a
-    millisecond of tissue: solver, network), ``frames`` a second.
+    ``factors`` may be set while it runs.  ``readout`` is what the sheet shows, four times a second: ``t`` [ms],
+    ``error`` (z-MSE), ``rms`` [mV], ``clocks`` (ms of computing a ms of tissue: solver, network), ``frames`` a second.
     """
 
     options = traitlets.Dict().tag(sync=True)

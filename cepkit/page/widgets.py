@@ -79,9 +79,8 @@ def player(named, label, x, probe):
 def sheet_player(fields, label="Membrane potential of the sheet", x="time", probe=(0, 0)):
     """A slider through time over one or more fields, with an electrode that can be moved, for a page.
 
-    ``fields`` is a DataArray, or several by name, dims (``x``, y, x), of one variable on one grid; names of models get
-    their colour.  A page carries 1 byte a node and frame: thin out long trajectories first.  The electrode starts at
-    the node ``probe`` (row, column).  A screen reader says ``label``.
+    ``fields`` is a DataArray, or several by name, dims (``x``, y, x), of one variable on one grid; 1 byte a node
+    and frame.  The electrode starts at the node ``probe`` (row, column).  A screen reader says ``label``.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     stack = [field.transpose(x, "y", "x") for field in named.values()]
@@ -91,10 +90,9 @@ def sheet_player(fields, label="Membrane potential of the sheet", x="time", prob
 
 
 def curve_explorer(curves, readout, label, choice_label, level_label, x="time"):
-    """Choose a case and a level and see the curves change; the first level stays as a grey reference.
+    """Choose a case and a level, see the curves (choice, level, ``x``) change, and below them ``readout``, a line each.
 
-    Each variable of ``curves``, dims (choice, level, ``x``), gets a panel; ``readout``, dims (choice, level), holds
-    the line of numbers below them.
+    Each variable gets a panel; the first level stays as a grey reference.
     """
     curves = curves.transpose("choice", "level", x)
     panels = [

@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import expm
 
 import cepkit as cep
-from cepkit import engine
+from cepkit import engine, store
 from cepkit.surrogates import flow_map
 
 SHEET = cep.Tissue((16, 24), 10 / 23, 0.125)
@@ -95,12 +95,20 @@ def test_a_carried_run_is_the_solvers_nearly(flow):
     assert np.abs(ends[0].Vm - ends[1].Vm).max() < 1.5 and np.abs(ends[0].Nai - ends[1].Nai).max() < 0.02
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(flow, tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_bits(flow, tmp_path, monkeypatch):
     whole = flow.simulate(SHEET, BEATS, 900.0, store=tmp_path / "whole", **alone)
-    flow.simulate(SHEET, BEATS, 600.0, store=tmp_path / "part", **alone)
-    longer = flow.simulate(SHEET, BEATS, 900.0, store=tmp_path / "part", **alone)
+    checkpoint = store.TrajectoryStore.checkpoint
+
+    def stop(self, *given):
+        checkpoint(self, *given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store.TrajectoryStore, "checkpoint", stop)
+        flow.simulate(SHEET, BEATS, 900.0, store=tmp_path / "part", **alone)
+    resumed = flow.simulate(SHEET, BEATS, 900.0, store=tmp_path / "part", **alone)
     for v in cep.dataset.VARIABLES:
-        assert np.array_equal(longer[v], whole[v])
+        assert np.array_equal(resumed[v], whole[v])
     with pytest.raises(ValueError, match="another"):
         cep.simulate(SHEET, BEATS, 900.0, store=tmp_path / "whole", **alone)
 

@@ -50,7 +50,7 @@ def test_constants_come_from_the_cell():
 
 
 def test_a_page_is_whole_or_points_to_the_script_of_the_book():
-    whole, light = live.page(), live.html().data
+    whole, light = live.html(source=None).data, live.html().data
     assert f'src="{live.SCRIPT}"' in light and len(light) < 1500
     assert len(whole) > 500_000 and whole.count("<script") == 1 == whole.count("</script")
     assert not re.findall(r"https?://(?!www\.w3\.org)[^'\"\s]+", whole)
@@ -61,7 +61,7 @@ def test_what_it_cannot_do_is_refused():
     for bad, message in (
         ({"rows": 25}, "rows=25"),
         ({"cycle_length": 7}, "cycle_length=7"),
-        ({"factors": {"g": 1}}, "no slider"),
+        ({"factors": {"g": 1}}, "factors='g'"),
     ):
         with pytest.raises(ValueError, match=message):
             live.html(**bad)
@@ -227,7 +227,7 @@ def test_it_fits_a_phone_and_waits_for_those_who_asked_for_no_motion(tmp_path, p
         viewport={"width": 390, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
     )
     file = tmp_path / "live.html"
-    file.write_text(live.page())
+    file.write_text(maker.HEAD + live.html(source=None).data)
     other.goto(file.as_uri())
     other.wait_for_function("cepLive.sheets[0].frame?.t === 0")
     assert other.evaluate("document.documentElement.scrollWidth") <= 390

@@ -148,7 +148,6 @@ def test_a_model_from_outside_has_its_look_in_every_figure(outsider):
     curve = pd.DataFrame({"error": [1e-3, 1e-2], "beat": [90.0, 30.0]}, index=["dt 0.02 ms", "dt 0.1 ms"])
     starts = L.expand_dims(start=[0.0])
     lines = [
-        figures.traces({"a node": {outsider: node.Vm, "truth": node.Vm}}, x="lead_time"),
         figures.compare_traces({"a node": {outsider: node}}),
         figures.error_by_lead(errors),
         bench.pictures.free_run(starts, {outsider: starts}),
