@@ -82,11 +82,10 @@ TIMES = ("valid_time", "correlation_time")
 
 
 def case_scores(forecast, truth, std, interval):
-    """All of METRICS for one start.
+    """All of METRICS for one start: (variable, or "" for none, and metric) -> value.
 
     ``forecast`` and ``truth`` are tensors (steps, N_in) in physical units, ``std`` the standard deviations of the
-    training part, ``interval`` in ms.  Returned is (variable, metric) -> value; the variable is "" for what belongs to
-    no single one.
+    training part, ``interval`` in ms.
     """
     arrays = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
     case, number = Case(*arrays, std, interval), {v: k for k, v in enumerate(VARIABLES)}

@@ -57,8 +57,7 @@ def fit(model, track, progress=True, checkpoint=None):
 def evaluate(model, track, tests=None, name=None, progress=True):
     """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals.
 
-    A training that failed is None; for it, and for a forecast that is not finite, every start has failed.
-    ``failed starts`` and ``failed seeds`` are how many, in per cent.
+    A training that failed is None: every start of it has failed.  ``failed starts`` and ``failed seeds`` are per cent.
     """
     models = model if isinstance(model, list | tuple) else [model]
     whole = [one for one in models if one is not None]
@@ -104,11 +103,9 @@ def statistics(track):
 
 
 def cost(model, track, beats=500, many=64):
-    """Time of one beat of ``beats`` frames, and what the model took to make.
+    """``beat`` of so many frames and ``beat_of_many`` [ms], for each of ``many`` sheets; ``training`` [s]; ``weights``.
 
-    The time of a beat is the median difference between a long and a short run, so that reading the history does not
-    count.  Returned are ``beat`` and ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once;
-    ``training`` [s]; ``weights``; ``threads``.
+    The time of a beat is the median difference between a long and a short run: reading the history does not count.
     """
     test = next(iter(track.tests.values()))
     history, stimulus = test.given()
