@@ -3,6 +3,7 @@
 import os
 import tempfile
 from importlib import import_module
+from importlib.util import find_spec
 
 # Numba keeps compiled code beside the package, or at home; where neither can be written, it would stop.
 if not any(os.access(place, os.W_OK) for place in (os.path.dirname(__file__), os.path.expanduser("~"))):
@@ -26,16 +27,11 @@ _LAZY = {
     **dict.fromkeys(("explore_forecast", "explore_scorecard"), "page.explore"),
 }  # fmt: skip
 _ROOMS = {"events": "bench.events", "explore": "page.explore", "live": "page.live", "widgets": "page.widgets"}
-_ROOMS |= {name: name for name in (
-    "bench", "cell", "check", "comparison", "dataset", "ensembles", "fields", "figures",
-    "forecast", "kernel", "measure", "page", "problems", "profiles", "recordings", "runs", "scores", "solver", "store",
-    "surrogates", "training",
-)}  # fmt: skip
 
 
 def __getattr__(name):
     if name in _LAZY:
         return getattr(import_module(f"cepkit.{_LAZY[name]}"), name)
-    if name in _ROOMS:
-        return import_module(f"cepkit.{_ROOMS[name]}")
+    if find_spec(room := f"cepkit.{_ROOMS.get(name, name)}"):
+        return import_module(room)
     raise AttributeError(f"module 'cepkit' has no attribute {name!r}")

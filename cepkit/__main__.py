@@ -16,10 +16,6 @@ SHOWN |= dict.fromkeys(("activation_error", "apd90_error", "missed", "spurious")
 SHOWN |= dict.fromkeys(("failed starts", "failed seeds"), ("",))  # in per cent
 
 
-def _short(value):
-    return "failed" if value == float("inf") else f"{value:.3g}"
-
-
 def generate(profile, track="fixed"):
     """Make the data of a track, or find them made, and write their card."""
     card = bench.make_track(track, profile).data_card()
@@ -44,10 +40,11 @@ def evaluate(profile, track="fixed", model=None, seeds=None, metric=None, force=
     table = bench.scorecard(made, model, seeds, force=force)
     print(f"\ntrack {track}, profile {profile}: medians over starts; the whole table, intervals included, is in")
     print(bench.record(table, made, model))
+    form = {"float_format": lambda value: "failed" if value == float("inf") else f"{value:.3g}", "na_rep": "-"}
     for name in metric or SHOWN:
         for variable in SHOWN.get(name) or METRICS[name].variables:
             part = bench.pivot(table, name, variable)
-            print(f"\n{name} {variable}".rstrip(), part.to_string(float_format=_short, na_rep="-"), sep="\n")
+            print(f"\n{name} {variable}".rstrip(), part.to_string(**form), sep="\n")
     price = table[table.test == "cost"].pivot(index="model", columns="metric", values="value")
     if len(price):
         print(f"\ncost: beats in ms, training in s\n{price.to_string(float_format='{:.4g}'.format, na_rep='-')}")

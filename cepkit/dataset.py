@@ -92,19 +92,14 @@ def principal_components(X, count):
     if not 1 <= count <= n_in:
         raise ValueError(f"components={count!r} must be 1 to the {n_in} numbers of a frame, or None for whole frames")
     moment = sum(piece.T @ piece for piece in X) / sum(len(piece) for piece in X)
-    return (leading(moment.double(), count, exact=True) * (count / n_in) ** 0.5).float().contiguous()
+    return (leading(moment.double(), count) * (count / n_in) ** 0.5).float().contiguous()
 
 
-def leading(moment, count, exact=None):
-    """Leading eigenvectors of a symmetric second-moment matrix (n, n), as columns (n, count), the greatest first.
-
-    Where few of many are wanted and ``exact`` is not True, they come from subspace iteration.
-    """
-    n = len(moment)
-    if exact or (exact is None and n < 4 * count):
+def leading(moment, count, exact=True):
+    """Leading eigenvectors of a symmetric matrix (n, n) as columns (n, count), ``exact`` or by subspace iteration."""
+    if exact:
         return torch.linalg.eigh(moment)[1].flip(1)[:, :count]
-    generator = torch.Generator().manual_seed(0)
-    Q = torch.randn(n, count + 32, generator=generator, dtype=moment.dtype)
+    Q = torch.randn(len(moment), count + 32, generator=torch.Generator().manual_seed(0), dtype=moment.dtype)
     for _ in range(12):
         Q = torch.linalg.qr(moment @ Q)[0]
     values, vectors = torch.linalg.eigh(Q.T @ moment @ Q)

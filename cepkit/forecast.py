@@ -61,16 +61,13 @@ def _even(trajectory):
 
 def _cut(trajectory, starts, offsets, dim, what):
     starts, offsets = np.atleast_1d(np.asarray(starts, float)), np.asarray(offsets, float)
-    if not starts.size or not np.isfinite(starts).all():
-        raise ValueError(f"starts={starts} must be one time [ms] or more")
+    if not starts.size or not np.isfinite(starts).all() or not offsets.size:
+        raise ValueError(f"starts={starts} with {what} them must be one time [ms] or more, and one frame or more")
     times = trajectory.time.values
     tolerance = 1e-3 * np.diff(times).min(initial=1.0)
-    if len(offsets) == 0 or (starts + offsets.min(initial=0)).min() < times[0] - tolerance or (
-            starts + offsets.max(initial=0)).max() > times[-1] + tolerance:  # fmt: skip
-        outside = f"outside the trajectory, {times[0]} to {times[-1]} ms; take fewer frames or other starts"
-        raise ValueError(f"starts from {starts.min()} to {starts.max()} ms with {what} them reach {outside}")
     matching(times, starts, tolerance, f"starts={starts} must be times of frames: trajectory")
-    frames = matching(times, starts[:, None] + offsets, tolerance, "trajectory")
+    outside = f"starts={starts} with {what} them reach outside; take fewer frames or other starts: trajectory"
+    frames = matching(times, starts[:, None] + offsets, tolerance, outside)
     fields = trajectory[list(trajectory.data_vars)]  # without coordinates that are of no frame
     fields = fields.drop_vars([c for c in fields.coords if c not in fields.indexes])
     # A stored trajectory reads much faster by ranges than by a scattered index, and once where ranges overlap.
@@ -89,18 +86,12 @@ def forecast(model, trajectory, starts, warmup=500, steps=500):
 
 def clock(model, history, steps, repeats=5, stimulus=None, warmups=1):
     """Time of a rollout [ms]: ``median``, ``fastest``, ``slowest`` of some ``repeats``, after uncounted ``warmups``."""
-    times = []
+    times, wait = [], torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for _ in range(repeats + warmups):
-        _synchronise()
+        wait()
         began = time.perf_counter()
         model.rollout(history, steps, stimulus=stimulus)
-        _synchronise()
+        wait()
         times.append(1000 * (time.perf_counter() - began))
-    times = times[warmups:]
-    found = {"median": float(np.median(times)), "fastest": min(times), "slowest": max(times), "repeats": repeats}
-    return found | {"starts": history.sizes.get("start", 1), "steps": steps, "threads": torch.get_num_threads()}
-
-
-def _synchronise():
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    times, threads = times[warmups:], torch.get_num_threads()
+    return {"median": float(np.median(times)), "fastest": min(times), "slowest": max(times), "threads": threads}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 from cepkit import scores, solver, surrogates
 from cepkit.dataset import split
@@ -29,17 +30,11 @@ def recipe(model, data, **more):
     return json.loads(json.dumps(parts))
 
 
-def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card):
-    """A trained model by the cheapest honest way; ``say`` is told in a line which way it was.
+def obtain(model, fit, recipe, folder, say=lambda text: None, **card):
+    """A trained model: an earlier run in ``folder`` with the same ``recipe``, or a new one; ``say`` is told which.
 
-    The kept surrogate of the name ``kept`` is taken where one is given; else an earlier run in ``folder`` with the same
-    ``recipe``; else ``fit(model, checkpoint)`` trains the untrained ``model``, which is left there with more entries
-    in its ``card``.
+    ``fit(model, checkpoint=...)`` trains the untrained ``model``, which is left in the folder with ``card`` on its own.
     """
-    if kept:
-        model = surrogates.load(kept)
-        say(f"RETRAIN=0, so the kept weights are used ({model.summary()})")
-        return model
     if (folder / "card.json").exists() and surrogates.read_card(folder).get("recipe") == recipe:
         model = type(model).load(folder)
         say(f"nothing has changed since it was trained, so that run is used ({model.summary()})")
@@ -47,7 +42,7 @@ def obtain(model, fit, recipe, folder, kept=None, say=lambda text: None, **card)
     say("training")
     key = digest(json.dumps(recipe, sort_keys=True).encode())
     checkpoint = folder.with_name(f".{folder.name}-{key}.checkpoint")
-    fit(model, checkpoint)
+    fit(model, checkpoint=checkpoint)
     model.card |= {**card, "recipe": recipe}
     model.save(folder)
     for finished in folder.parent.glob(f"{checkpoint.name}-*"):
@@ -64,22 +59,19 @@ def parts(golden, size):
 
 
 def trained(name, profile="laptop", progress=True):
-    """A trained surrogate for a chapter, and one line about the way it was obtained.
-
-    With ``RETRAIN=0`` it is the kept one.  Otherwise it is an earlier run of the same profile if configuration,
-    data and the method's version are what they were, and a new training if they are not.
-    """
+    """A trained surrogate for a chapter, and one line about its way: kept with RETRAIN=0, else by :func:`obtain`."""
     size = get_profile(profile)
     model = surrogates.make(name, size)
+
+    def say(text):
+        print(f"{model.name}: {text}" + (f", profile {size.name}" if text == "training" else ""))
+
     if retrain() == "0" and model.trains:
-        return obtain(model, None, None, None, kept=model.name, say=lambda text: print(f"{model.name}: {text}"))
+        model = surrogates.load(model.name)
+        say(f"RETRAIN=0, so the kept weights are used ({model.summary()})")
+        return model
     golden = golden_standard(profile)
     learn, held, _ = parts(golden, size)
-    return obtain(
-        model,
-        lambda model, checkpoint: model.fit(learn, validation=([held],), progress=progress, checkpoint=checkpoint),
-        recipe(model, golden.attrs["data_hash"], validation=size.validation),
-        data_folder() / "runs" / size.name / model.name,
-        say=lambda text: print(f"{model.name}: {text}" + (f", profile {size.name}" if text == "training" else "")),
-        profile=size.name,
-    )
+    fit = partial(type(model).fit, trajectories=learn, validation=([held],), progress=progress)
+    wanted = recipe(model, golden.attrs["data_hash"], validation=size.validation)
+    return obtain(model, fit, wanted, data_folder() / "runs" / size.name / model.name, say, profile=size.name)

@@ -1,6 +1,7 @@
 """Squared errors averaged over the nodes, and medians of them: :func:`score` and :func:`interval_of`."""
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numba import njit
 
@@ -133,11 +134,10 @@ def interval_of(values, runs, seeds=None, draws=1000, seed=0):
         return (np.nan,) * 3
     own_run, own_seed = (np.unique(x, return_inverse=True)[1] for x in (runs, seeds))
     R, S = own_run.max() + 1, own_seed.max() + 1
-    groups = {(s, r): values[(own_seed == s) & (own_run == r)] for s in range(S) for r in range(R)}
-    sizes = np.array([[len(groups[s, r]) for r in range(R)] for s in range(S)])
+    group = pd.Series(own_seed * R + own_run)
+    sizes = np.bincount(group, minlength=S * R).reshape(S, R)
     table = np.full((S, R, sizes.max()), np.nan)
-    for (s, r), group in groups.items():
-        table[s, r, : len(group)] = group
+    table[own_seed, own_run, group.groupby(group).cumcount()] = values
     rng = np.random.default_rng(seed)
     s = rng.integers(S, size=(draws, S, 1, 1))
     r = rng.integers(R, size=(draws, 1, R, 1))

@@ -53,13 +53,11 @@ def offline_training(network, X, loss, adam, run):
 
 def tune(network, X, loss, *, epochs, updates, learning_rate=1e-3, schedule=None, clip=None, average=None,
          seconds=None, checkpoint=None, progress=True, what="training", validate=None, on=None):  # fmt: skip
-    """Train whatever is trained by gradients: :func:`offline_training` with all that surrounds it.
+    """:func:`offline_training` with all that surrounds it, ``on`` Devices or Lightning's Fabric; see :class:`Training`.
 
-    It takes ``epochs`` of so many ``updates``, none of which begins after ``seconds``; after each, ``X`` is shuffled
-    anew and ``checkpoint`` is written, from which an interrupted training goes on with the same random numbers.
-    ``schedule`` is that of the learning rate (None, "cosine" or "one-cycle"), ``clip`` bounds the norm of the gradient;
-    with ``average`` what is judged and stays is a running mean of the weights. Where ``validate(network)`` gives an
-    error, the weights of the epoch with the least one stay. ``on`` are Devices, or Lightning's Fabric.
+    After each of the ``epochs``, of so many ``updates``, a ``checkpoint`` is written, from which an interrupted
+    training goes on with the same random numbers.  ``schedule`` is None, "cosine" or "one-cycle".  Where
+    ``validate(network)`` gives an error, the weights of the epoch with the least one stay.
 
     Returned is the history: per epoch its number, mean loss, updates, seconds, and validation error where there is one.
     A loss that is not finite is a FloatingPointError.

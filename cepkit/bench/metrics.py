@@ -45,15 +45,34 @@ class Metric(NamedTuple):
     function: Callable  # (case, number of the variable) -> value
 
 
+def valid_time(case, k, tolerance=0.4):
+    """Lead time [ms] up to which the error, in standard deviations, stays below ``tolerance``."""
+    error = np.sqrt(case.errors[0][:, k]) / case.std[k]
+    wrong = np.flatnonzero(~(error < tolerance))
+    return (wrong[0] + 1 if len(wrong) else len(error)) * case.interval
+
+
+def correlation_time(case, k, window=100.0, least=0.8):
+    """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
+
+    Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
+    """
+    n = round(window / case.interval)
+    for at in range(0, len(case.truth) - n + 1, n):
+        a, b = (x[at : at + n, :, k].astype(np.float64).ravel() for x in (case.forecast, case.truth))
+        if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
+            return at * case.interval
+    return len(case.truth) * case.interval
+
+
 #: Every metric of the scorecard by name.  One of your own is one more row.
 METRICS = {
     "z_mse": Metric("variance of the training part", VARIABLES, lambda c, k: c.mse[k] / c.std[k] ** 2),
     "rmse": Metric("mV, mM", VARIABLES, lambda c, k: np.sqrt(c.mse[k])),
     "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.errors[2][k], 1e-30))),
     "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.errors[1][:, k].mean()),
-    "valid_time": Metric("ms", VARIABLES, lambda c, k: valid_time(np.sqrt(c.errors[0][:, k]) / c.std[k], c.interval)),
-    "correlation_time": Metric("ms", ("Vm",), lambda c, k: correlation_time(c.forecast[..., k], c.truth[..., k],
-                                                                            c.interval)),
+    "valid_time": Metric("ms", VARIABLES, valid_time),
+    "correlation_time": Metric("ms", ("Vm",), correlation_time),
     **{name: Metric(unit, ("",), lambda c, k, name=name: c.physical[name]) for name, unit in events.UNITS.items()},
 }
 
@@ -62,17 +81,11 @@ METRICS = {
 TIMES = ("valid_time", "correlation_time")
 
 
-def physical():
-    """Names of the metrics that belong to no single variable."""
-    return tuple(name for name, metric in METRICS.items() if metric.variables == ("",))
-
-
 def case_scores(forecast, truth, std, interval):
-    """All of METRICS for one start.
+    """All of METRICS for one start: (variable, or "" for none, and metric) -> value.
 
     ``forecast`` and ``truth`` are tensors (steps, N_in) in physical units, ``std`` the standard deviations of the
-    training part, ``interval`` in ms.  Returned is (variable, metric) -> value; the variable is "" for what belongs to
-    no single one.
+    training part, ``interval`` in ms.
     """
     arrays = (np.ascontiguousarray(x.numpy().reshape(len(x), -1, len(VARIABLES))) for x in (forecast, truth))
     case, number = Case(*arrays, std, interval), {v: k for k, v in enumerate(VARIABLES)}
@@ -92,22 +105,3 @@ def rows():
 def failed_scores():
     """What a case scores whose forecast is not finite, or was never made: infinite errors, and no time at all."""
     return {(v, name): 0.0 if name in TIMES else np.inf for v, name in rows()}
-
-
-def valid_time(error, interval, tolerance=0.4):
-    """Lead time [ms] up to which an error, in standard deviations, stays below ``tolerance``."""
-    wrong = np.flatnonzero(~(np.asarray(error) < tolerance))
-    return (wrong[0] + 1 if len(wrong) else len(error)) * interval
-
-
-def correlation_time(forecast, truth, interval, window=100.0, least=0.8):
-    """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
-
-    Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
-    """
-    n = round(window / interval)
-    for k in range(0, len(truth) - n + 1, n):
-        a, b = (x[k : k + n].astype(np.float64).ravel() for x in (forecast, truth))
-        if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
-            return k * interval
-    return len(truth) * interval

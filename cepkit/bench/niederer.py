@@ -30,18 +30,18 @@ def diffusivity():
     return tuple(i * e / (i + e) / (CHI * CM) for i, e in zip(INTRACELLULAR, EXTRACELLULAR, strict=True))
 
 
-def activation(spacing, dt, duration=None, progress=True):
+def activation(spacing, dt, progress=True):
     """Activation times (0 mV) [ms] of the slab: at P1 to P9, and along the line from P1 to P8 over the distance [mm].
 
     They are interpolated between the nodes.  The paper takes a ``spacing`` of 0.5, 0.2 and 0.1 mm, and a ``dt`` of
-    0.05, 0.01 and 0.005 ms.  Without a ``duration`` [ms] it waits for the wave, 200 ms at most.
+    0.05, 0.01 and 0.005 ms.  It waits for the wave, 200 ms at most.
     """
     along, across = diffusivity()
     tissue = Tissue(tuple(round(length / spacing) + 1 for length in EXTENT), spacing, (across, across, along))
     cube = region.box(tissue, z=(0, 1.5), y=(0, 1.5), x=(0, 1.5))
     # 50 000 uA/cm3 over chi Cm is 35.714 pA/pF.
     protocol = pacing.Protocol([pacing.Stimulus(0.0, cube, 2.0, -50.0 / (CHI * CM))])
-    for wait in [duration] if duration else [60.0, 100.0, 200.0]:
+    for wait in (60.0, 100.0, 200.0):
         frames = 5.0 if dt == "adaptive" else wait / 4
         run = simulate(tissue, protocol, wait, dt, frames, save=("Vm",), progress=progress, activation_level=0.0)
         when = measure.activation_map(run)

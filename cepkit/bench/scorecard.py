@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from cepkit.scores import VERSION, interval_of
 from cepkit.store import data_folder, digest, kept, kept_folder, replace_file
 
 COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
+FAILURES = ValueError, ArithmeticError, RuntimeError  # of a model
 
 
 def entrant(row, track, seed=None, progress=True):
@@ -30,8 +32,8 @@ def entrant(row, track, seed=None, progress=True):
         return fit(model, track, progress)
     wanted = recipe(model, track.train.key, **({"late": track.late.key} if track.late else {}))
     folder = _folder(track) / (row if seed is None else f"{row}-{seed}").replace(":", ".")
-    return obtain(model, lambda model, checkpoint: fit(model, track, progress, checkpoint), wanted, folder,
-                  profile=track.profile, track=track.name)  # fmt: skip
+    learn = partial(fit, track=track, progress=progress)
+    return obtain(model, learn, wanted, folder, profile=track.profile, track=track.name)
 
 
 def _held(row, track):
@@ -55,8 +57,7 @@ def fit(model, track, progress=True, checkpoint=None):
 def evaluate(model, track, tests=None, name=None, progress=True):
     """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals.
 
-    A training that failed is None; for it, and for a forecast that is not finite, every start has failed.
-    ``failed starts`` and ``failed seeds`` are how many, in per cent.
+    A training that failed is None: every start of it has failed.  ``failed starts`` and ``failed seeds`` are per cent.
     """
     models = model if isinstance(model, list | tuple) else [model]
     whole = [one for one in models if one is not None]
@@ -102,11 +103,9 @@ def statistics(track):
 
 
 def cost(model, track, beats=500, many=64):
-    """Time of one beat of ``beats`` frames, and what the model took to make.
+    """``beat`` of so many frames and ``beat_of_many`` [ms], for each of ``many`` sheets; ``training`` [s]; ``weights``.
 
-    The time of a beat is the median difference between a long and a short run, so that reading the history does not
-    count.  Returned are ``beat`` and ``beat_of_many`` [ms], the latter for each of ``many`` sheets at once;
-    ``training`` [s]; ``weights``; ``threads``.
+    The time of a beat is the median difference between a long and a short run: reading the history does not count.
     """
     test = next(iter(track.tests.values()))
     history, stimulus = test.given()
@@ -142,7 +141,7 @@ def scorecard(track, names=None, seeds=None, progress=True, force=False):
         if force or not file.exists():
             try:
                 made = _scored(name, track, seeds, progress)
-            except (ValueError, ArithmeticError, RuntimeError) as error:  # the others are scored all the same
+            except FAILURES as error:  # the others are scored all the same
                 print(f"{name}: failed: {error}")
                 tables.append(pd.DataFrame([(name, "all", "", f"failed: {error}", *[np.nan] * 3)], columns=COLUMNS))
                 continue
@@ -152,22 +151,19 @@ def scorecard(track, names=None, seeds=None, progress=True, force=False):
 
 
 def _scored(name, track, seeds, progress):
-    first = entrant(name, track, progress=progress)
-    models = [first, *(_trained(name, track, seed, progress) for seed in range(1, seeds if first.draws else 1))]
+    models = [entrant(name, track, progress=progress)]
+    for seed in range(1, seeds if models[0].draws else 1):
+        try:
+            models.append(entrant(name, track, seed, progress))
+        except FAILURES as error:
+            print(f"{name}, seed {seed}: failed: {error}")
+            models.append(None)
     table = evaluate(models, track, name=name, progress=progress)
     if not track.timed:
         return table
-    price = cost(first, track) | {"seeds": len(models)}
+    price = cost(models[0], track) | {"seeds": len(models)}
     costs = [(name, "cost", "", metric, value, np.nan, np.nan) for metric, value in price.items()]
     return pd.concat([table, pd.DataFrame(costs, columns=COLUMNS)])
-
-
-def _trained(name, track, seed, progress):
-    """One more training of a row, or None where it fails, which a line says."""
-    try:
-        return entrant(name, track, seed, progress)
-    except (ValueError, ArithmeticError, RuntimeError) as error:
-        print(f"{name}, seed {seed}: failed: {error}")
 
 
 def _read(file):

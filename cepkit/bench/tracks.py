@@ -13,7 +13,7 @@ from cepkit import pacing, region, surrogates
 from cepkit.bench import protocols
 from cepkit.dataset import split, to_tensor
 from cepkit.ensembles import simulate_each
-from cepkit.fields import CYCLE_LENGTH, SHEET, VARIABLES
+from cepkit.fields import CYCLE_LENGTH, SHEET, VARIABLES, one_of
 from cepkit.forecast import draw_starts, futures, histories
 from cepkit.pacing import Protocol, stimulus_field
 from cepkit.problems import golden_standard
@@ -319,10 +319,7 @@ TRACKS = {
 
 def make_track(name, profile="laptop", progress=True):
     """A track of TRACKS, simulated on first use."""
-    for what, value, known in (("track", name, TRACKS), ("profile", profile, SIZES)):
-        if value not in known:
-            raise ValueError(f"{what}={value!r} is not known; choose from {', '.join(known)}")
-    return TRACKS[name](profile, progress)
+    return TRACKS[one_of("track", name, TRACKS)](one_of("profile", profile, SIZES), progress)
 
 
 def sample():

@@ -1,5 +1,6 @@
 """The surrogates of the paper and their opponents: one short file a method, one interface, one registry."""
 
+# ruff: noqa: F401  (names that others import from here)
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -12,19 +13,10 @@ from cepkit.surrogates.card import read_card
 from cepkit.surrogates.lstm import LSTM
 from cepkit.surrogates.neural_ode import NeuralODE
 
-__all__ = [
-    "LSTM", "Climatology", "LastBeat", "Learning", "NeuralODE", "Persistence", "Surrogate", "everyone", "keep", "kept",
-    "kind_of", "load", "make", "read_card", "registry", "surrogate",
-]  # fmt: skip
-
-#: Modules that register further methods when they are imported, which happens when one is asked for.
-HOMES = ["cepkit.bench.methods"]
-
 
 def everyone():
-    """The registry, with the methods of all HOMES in it."""
-    for home in HOMES:
-        import_module(home)
+    """The registry, with the methods of the benchmark in it, which register when they are imported."""
+    import_module("cepkit.bench.methods")
     return registry
 
 
@@ -72,11 +64,10 @@ def _folder(name, run):
     """Where a surrogate lies, by what :func:`load` is given."""
     path, plain = folder_of(name, "name"), str(name).replace("-", "_")
     if run is not None:
-        path = data_folder() / "runs" / run / plain
-        if not path.exists():
-            way = f"train it: python -m cepkit train --profile {run}"
-            raise ValueError(f"run={run!r} holds no {plain} ({path} is missing); {way}")
-        return path
+        if (path := data_folder() / "runs" / run / plain).exists():
+            return path
+        way = f"train it: python -m cepkit train --profile {run}"
+        raise ValueError(f"run={run!r} holds no {plain} ({path} is missing); {way}")
     known = [] if isinstance(name, Path) else [one for one in (str(name), plain) if one in kept()]
     if known:
         if (path / "card.json").exists():
@@ -97,10 +88,3 @@ def _folder(name, run):
 def kept():
     """Names of the surrogates that are kept with the book."""
     return sorted(card.parent.name for card in (kept_folder() / "models").glob("*/card.json"))
-
-
-def keep(model, name=None):
-    """Put a trained surrogate among the artefacts that are committed, under a name such as "paced-esn"."""
-    folder = kept_folder() / "models" / (name or model.name)
-    model.save(folder)
-    return folder

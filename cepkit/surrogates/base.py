@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from cepkit.dataset import Scaling, checked, to_dataset, to_tensor
-from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, number, one_of
+from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, matching, number, one_of
 from cepkit.surrogates import card as cards
 from cepkit.training import Training
 
@@ -76,7 +76,6 @@ class Surrogate:
         self.card = {}
         self.grid = {}  # the nodes: name of a space axis -> coordinates [mm]
         self.interval = None  # ms between frames
-        self.cycle_length = None  # ms
 
     def _chosen(self, configuration, changes):
         """Settings by a name, by a card's plain data or by themselves, with changes."""
@@ -87,8 +86,7 @@ class Surrogate:
         if isinstance(configuration, str):
             configuration = self.configurations[one_of("configuration", configuration, self.configurations)]
         if isinstance(configuration, dict):
-            plain = {"training", "finish", "polish"} & set(configuration)
-            nested = {k: Training(**configuration[k]) for k in plain if isinstance(configuration[k], dict)}
+            nested = {k: Training(**value) for k, value in configuration.items() if isinstance(value, dict)}
             configuration = self.Settings(**configuration | nested)
         return dataclasses.replace(configuration or self.Settings(), **changes)
 
@@ -141,7 +139,6 @@ class Surrogate:
         if self.sheets_only and tuple(self.grid) != ("y", "x"):
             raise ValueError(f"trajectories: {self.name} reads sheets with axes y and x, got {tuple(self.grid)}")
         self.interval = float(first.time[1] - first.time[0])
-        self.cycle_length = float(first.attrs["cycle_length"]) if "cycle_length" in first.attrs else None
         learning = self._shown("trajectories", (pieces, stimulus, earlier))
         learning.progress, learning.checkpoint = progress, checkpoint
         parts = {"validation": validation, "late": late}
@@ -179,11 +176,8 @@ class Surrogate:
         fields = [stimulus] if isinstance(stimulus, xr.DataArray) else list(stimulus)
         if len(fields) != len(pieces):
             raise ValueError(f"stimulus holds {len(fields)} fields for {len(pieces)} trajectories; give one for each")
-        fields = [self._on_nodes(in_form(field, "stimulus", time=True), "stimulus") for field in fields]
-        for field, piece in zip(fields, pieces, strict=True):
-            if field.sizes["time"] != piece.sizes["time"] or not np.allclose(field.time, piece.time):
-                raise ValueError("stimulus: its times are not those of its trajectory; make it with like=trajectory")
-        return [torch.from_numpy(np.asarray(field, np.float32)).flatten(1) for field in fields]
+        each = zip(fields, pieces, strict=True)
+        return [self._told(field, run.time.values[:1], 1, run.sizes["time"] - 1)[0] for field, run in each]
 
     def rollout(self, history, steps, stimulus=None):
         """Run free: forecast ``steps`` frames from a history, feeding on nothing but itself.
@@ -223,10 +217,8 @@ class Surrogate:
             "configuration": self.configuration,
             **self.card,
             "interval": self.interval,
-            "cycle_length": self.cycle_length,
             "grid": {d: c.tolist() for d, c in self.grid.items()},
             "units": UNITS,
-            "versions": cards.versions(),
         }
         cards.write(path, card, self._tensors())
 
@@ -240,8 +232,7 @@ class Surrogate:
         model = cls(card["configuration"])
         own = ("name", "class", "version", "configuration", "sha256", "grid", "units")
         model.card = {k: v for k, v in card.items() if k not in own}
-        model.interval, model.cycle_length = card["interval"], card["cycle_length"]
-        model.grid = {d: np.array(c) for d, c in card["grid"].items()}
+        model.interval, model.grid = card["interval"], {d: np.array(c) for d, c in card["grid"].items()}
         try:
             model._restore(tensors, card)
         except (KeyError, RuntimeError) as error:
@@ -281,16 +272,15 @@ class Surrogate:
         return fields
 
     def _told(self, stimulus, start, given, steps):
-        """The stimulus in ``given`` frames before and ``steps`` after each start, tensor (start, time, N)."""
+        """The stimulus in ``given`` frames up to and ``steps`` after each start, tensor (start, time, N)."""
         stimulus = self._on_nodes(in_form(stimulus, "stimulus", time=True), "stimulus")
-        times, own, offsets = stimulus.time.values, "start" in stimulus.dims, np.arange(1 - given, steps + 1)
-        begin = np.zeros(1) if own else start
-        at = np.rint((begin - times[0]) / self.interval).astype(int)[:, None] + offsets
-        if not np.allclose(np.diff(times), self.interval) or at.min() < 0 or at.max() >= len(times):
-            first, last = begin.min() + self.interval * offsets[0], begin.max() + self.interval * offsets[-1]
-            wanted = f"every frame of {self.interval} ms from {first} to {last} ms"
-            raise ValueError(f"stimulus covers {times[0]} to {times[-1]} ms; history and forecast need {wanted}")
+        own, offsets = "start" in stimulus.dims, self.interval * np.arange(1 - given, steps + 1)
         if own and not np.array_equal(stimulus.start, start):
             raise ValueError("stimulus: its starts are not those of the history")
+        wanted = offsets[None] if own else start[:, None] + offsets
+        lacks = f"stimulus covers not every frame ({self.interval} ms) from {wanted.min()} to {wanted.max()} ms: it"
+        at = matching(stimulus.time, wanted, 1e-3 * self.interval, lacks)
+        if (np.diff(at) != 1).any():
+            raise ValueError(f"stimulus: its frames must be {self.interval} ms apart, as {self.name} learnt them")
         cut = stimulus.values[:, at[0]] if own else stimulus.values[at]
         return torch.from_numpy(np.ascontiguousarray(cut, np.float32)).flatten(2)

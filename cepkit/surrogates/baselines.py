@@ -28,10 +28,11 @@ class Beat(Surrogate):
 
     def _fit(self, learning):
         last = learning.runs[-1]
-        self.cycle_length = self.settings.cycle_length or self.cycle_length
+        self.cycle_length = float(self.settings.cycle_length or learning.runs[0].attrs.get("cycle_length", 0.0))
         if not self.cycle_length:
             way = f"{self.name} needs a rhythm; give it one: {type(self).__name__}(cycle_length=500.0)"
             raise ValueError(f"trajectories: no cycle_length in the attributes, and {way}")
+        self.card["cycle_length"] = self.cycle_length
         # So many cycles are a whole number of frames, or nearly so: 2500 frames for three of 833.33 ms.
         lengths = {n: n * self.cycle_length / self.interval for n in range(1, 9)}
         off = {n: abs(length - round(length)) for n, length in lengths.items()}
@@ -49,7 +50,7 @@ class Beat(Surrogate):
         return self.beat[torch.from_numpy(self.phase(start[:, None] + lead_time))]
 
     def _build(self):
-        self.frames = len(self.beat)
+        self.frames, self.cycle_length = len(self.beat), self.card["cycle_length"]
 
 
 @surrogate("last_beat", "copy last beat", "#882255", "--", version="151ffa34bbce6d96")
@@ -62,8 +63,7 @@ class LastBeat(Beat):
     def _fit(self, learning):
         super()._fit(learning)
         last = learning.runs[-1].isel(time=slice(-self.frames, None))
-        self.beat = torch.empty(self.frames, self.nodes * 4)
-        self.beat[:] = to_tensor(last)[np.argsort(self.phase(last.time.values), kind="stable")]
+        self.beat = to_tensor(last)[np.argsort(self.phase(last.time.values), kind="stable")]
 
     def _rollout(self, X, start, steps):
         if X.shape[1] < self.frames:

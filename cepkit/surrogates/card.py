@@ -19,17 +19,13 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def versions():
-    """Versions of what the numbers depend on."""
-    packages = {"numpy": np.__version__, "torch": str(torch.__version__), "xarray": xr.__version__}
-    machine = {"machine": platform.machine(), "threads": torch.get_num_threads()}
-    return {"python": platform.python_version(), **packages, **machine}
-
-
 def write(folder, card, tensors):
     """Replace the two files of a surrogate in a folder; whatever else lies there stays."""
     folder = Path(folder).expanduser()
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    packages = {"numpy": np.__version__, "torch": str(torch.__version__), "xarray": xr.__version__}
+    machine = {"machine": platform.machine(), "threads": torch.get_num_threads()}
+    card = card | {"versions": {"python": platform.python_version(), **packages, **machine}}
     card = json.loads(json.dumps(card)) | {"sha256": {WEIGHTS: sha256(data)}}  # keys become text
     card["sha256"] = card["sha256"] | {CARD: _seal(card)}
     try:
@@ -53,11 +49,10 @@ def read_card(folder):
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
         card["name"], card["configuration"]
-        whole = card["sha256"].get(CARD, _seal(card)) == _seal(card)  # cards of the first edition have no seal
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        if card["sha256"].get(CARD, _seal(card)) != _seal(card):  # cards of the first edition have no seal
+            raise ValueError("its content is not what was sealed")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged ({error}); get it back from git or train the model again") from error
-    if not whole:
-        raise ValueError(f"{file} is damaged: its content is not what was sealed; get it back from git")
     return card
 
 

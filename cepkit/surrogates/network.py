@@ -62,7 +62,8 @@ class Network(Surrogate):
             X = [x @ basis for x in X]
         torch.manual_seed(s.seed)
         network = self.build(X[0].shape[1]).to(self.device)
-        history, validate = [], self._validation(learning.part("validation"), basis) if s.chosen else None
+        history, held = [], learning.part("validation") if s.chosen else None
+        validate = held and self._validation(held, basis)
         for number, (t, loss) in enumerate(self.passes()):
             kept = [piece[t.skip :] for piece in X]
             windows = (Drifted if t.drift else Windows)(kept, t.window, t.stride, *(t.drift or ()))
@@ -90,8 +91,6 @@ class Network(Surrogate):
 
     def _validation(self, held, basis):
         """Error of free runs on the validation part, median over windows, as a function of the network."""
-        if held is None:
-            return None
         X = self._frames(held.runs)
         windows = Windows(X if basis is None else [x @ basis for x in X], 2 * min(500, min(map(len, X)) // 3))
         X_b = windows[torch.linspace(0, len(windows) - 1, 24).long()]

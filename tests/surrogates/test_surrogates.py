@@ -429,7 +429,7 @@ def test_what_is_kept_is_guarded(lstm, trajectory, tmp_path, monkeypatch):
     monkeypatch.setattr(surrogates, "kept_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match="no lstm is kept"):
         cep.load("lstm")
-    surrogates.keep(lstm)
+    lstm.save(tmp_path / "models" / "lstm")
     assert surrogates.kept() == ["lstm"]
     assert cep.load("lstm").summary() == lstm.summary()
     (tmp_path / "models" / "lstm" / "card.json").write_text("{}")

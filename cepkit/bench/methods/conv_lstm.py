@@ -40,8 +40,7 @@ class ConvLSTM(Surrogate):
     Frames are pictures of four channels; squares of ``patch`` nodes are folded into channels, and each is told its
     stimulated share.  A step is told a frame and the stimulus of the ``stride`` frames from it on, and writes the
     frames that follow: ``KEEP`` times the frame before and a linear map of h, which lies between -1 and 1, so that a
-    forecast can be wrong, but not without bound.  Training turns and mirrors each window in one of the eight ways that
-    leave the square as it is.  At the edge the picture is continued by its last row, as no current flows there.
+    forecast can be wrong, but not without bound.  Training turns and mirrors each window.
     """
 
     @dataclass(frozen=True)

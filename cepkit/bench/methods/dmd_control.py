@@ -12,9 +12,8 @@ from cepkit.surrogates.base import surrogate
 class DMDControl(Reduced):
     """a(k + 1) = A a(k) + B u(k) + c, by least squares over all pairs of frames.
 
-    Proctor, Brunton and Kutz 2016, doi:10.1137/15M1013857; c lets the linear map rest somewhere else than at the mean
-    of the training frames.  Half a stimulus is answered by half an action potential: there is no threshold.  A run
-    that leaves the finite numbers stays at its last finite frame.  ``map`` (K + P + 1, K) is A, B, c, transposed.
+    Proctor, Brunton and Kutz 2016, doi:10.1137/15M1013857; c lets it rest elsewhere than at the mean of the training.
+    A run that leaves the finite numbers stays at its last finite frame.  ``map`` (K + P + 1, K) is A, B, c, transposed.
     """
 
     @dataclass(frozen=True)

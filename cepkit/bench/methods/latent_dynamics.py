@@ -40,9 +40,8 @@ class Dynamics(nn.Module):
 class LatentDynamics(Stepped):
     """Latent dynamics network in the manner of Regazzoni et al. 2024, doi:10.1038/s41467-024-45323-x.
 
-    f and g are trained together, by the error of the decoded frames alone.  z starts at 0, wherever the tissue is,
-    and the stimulus of the history brings it to where it has to be; of the frames given the model reads **none**.
-    Where the step of z does not end with the history, z starts as many frames earlier, in unstimulated tissue.
+    z starts at 0, wherever the tissue is, and the stimulus of the history brings it to where it has to be; of the
+    frames given the model reads **none**.
     """
 
     @dataclass(frozen=True)

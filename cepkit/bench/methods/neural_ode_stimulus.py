@@ -36,9 +36,8 @@ class ForcedODE(Dynamics):
 class NeuralODEStimulus(Stepped):
     """Latent ODE in the manner of Rubanova et al. 2019, arXiv:1907.03907, forced by the stimulus.
 
-    A recurrent encoder reads the last frames of the history forwards and gives z at their end; from there the ODE is
-    solved by the midpoint rule.  There is no noise on z and no Kullback-Leibler term: it is trained by the error of
-    its forecast.  The tanh in f and the leak keep z bounded.
+    A recurrent encoder reads the last frames of the history and gives z at their end.  It is trained by the error of
+    its forecast alone; the tanh in f and the leak keep z bounded.
     """
 
     @dataclass(frozen=True)

@@ -20,20 +20,6 @@ CHUNK = 1000  # frames decoded at a time
 FIRST_GUESS = {"t_in": 0.25, "t_out": 6.0, "t_open": 120.0, "t_close": 180.0, "v_gate": 0.13}
 
 
-@dataclass(frozen=True)
-class Settings:
-    dt: float = 0.1  # step of the sheet [ms]
-    evaluations: int = 60  # runs of the sheet that the search for its five parameters may make
-    runs: int = 3  # training runs that the search compares with,
-    frames: int = 3000  # and frames of each
-    hidden: int = 40  # units in each of the two hidden layers of the correction
-    samples: int = 30_000  # pairs of a node and a frame drawn from each training run
-    batch: int = 2048  # pairs
-    rounds: int = 3000  # batches
-    learning_rate: float = 5e-3
-    seed: int = 0
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def _advance(v, h, memory, stimulus, ahead, behind, p, dt, substeps, decay, out):
     """Mitchell and Schaeffer's equations with parameters p, frame after frame: v, h and memory advance in place.
@@ -68,8 +54,7 @@ class MitchellSchaeffer:
     """A Mitchell-Schaeffer sheet of one or two axes at rest, to be driven by a stimulus.
 
     dv/dt = div(D grad v) + h v^2 (1 - v) / t_in - v / t_out + stimulus; dh/dt = (1 - h) / t_open below v_gate,
-    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7.  v is kept between -0.5 and
-    1.5, so that parameters under trial, in the order of FIRST_GUESS, cannot make it explode.
+    -h / t_close above: Mitchell and Schaeffer 2003, doi:10.1016/S0092-8240(03)00041-7; parameters as in FIRST_GUESS.
     """
 
     def __init__(self, tissue, parameters, interval, dt):
@@ -92,14 +77,26 @@ class MitchellSchaeffer:
 class PhysicsAugmented(OnTissue):
     """A Mitchell-Schaeffer sheet whose five parameters are fitted, and a network a node that corrects it.
 
-    In the manner of Kashtanova et al. 2022 (Medical Imaging with Deep Learning): what simple physics explains is left
-    to it.  The physics says where and when a node fires and recovers; the network, the same at every node, makes the
-    four variables of that node's v, h and running averages of v.  The potential is a straight line in v plus the
-    network's correction.  The sheet starts at rest, and the stimulus of the history drives it to the start; of the
-    frames given the model reads **none**.
+    In the manner of Kashtanova et al. 2022 (Medical Imaging with Deep Learning).  The physics says where and when a
+    node fires and recovers; the network, the same at every node, makes the four variables of that node's v, h and
+    running averages of v.  The stimulus of the history drives the sheet from rest to the start; of the frames given
+    the model reads **none**.
     """
 
-    Settings, sheets_only, learnt = Settings, True, ("line", "centre", "width", "parameters")
+    @dataclass(frozen=True)
+    class Settings:
+        dt: float = 0.1  # step of the sheet [ms]
+        evaluations: int = 60  # runs of the sheet that the search for its five parameters may make
+        runs: int = 3  # training runs that the search compares with,
+        frames: int = 3000  # and frames of each
+        hidden: int = 40  # units in each of the two hidden layers of the correction
+        samples: int = 30_000  # pairs of a node and a frame drawn from each training run
+        batch: int = 2048  # pairs
+        rounds: int = 3000  # batches
+        learning_rate: float = 5e-3
+        seed: int = 0
+
+    sheets_only, learnt = True, ("line", "centre", "width", "parameters")
     configurations = {"smoke": dict(evaluations=8, runs=1, frames=600, samples=4000, rounds=60, hidden=16)}
 
     def _learn(self, learning):

@@ -18,18 +18,6 @@ EVERY = 5  # frames from one snapshot to the next
 DIVERGED = 1000.0  # mV; between wave fronts that ring and numbers that run away
 
 
-@dataclass(frozen=True)
-class Settings:
-    components: int = 64  # K, modes of the potential
-    points: int = 192  # m, interpolation nodes and modes of the ionic current in PODDEIM; unused here
-    dt: float = 0.1  # step [ms]
-
-
-@dataclass(frozen=True)
-class DEIMSettings(Settings):
-    components: int = 32  # fewer than points: with as many of either some validation runs lose waves
-
-
 class OnTissue(OneByOne):
     """A model of the tissue that its training runs were simulated on: a method writes ``_learn`` and ``_answer``."""
 
@@ -53,7 +41,7 @@ def modes(snapshots, count):
     mean = snapshots.mean(0, dtype=np.float64)
     centred = snapshots - mean.astype(snapshots.dtype)
     moment = torch.from_numpy((centred.T @ centred).astype(np.float64))
-    return mean, leading(moment, count, exact=True).contiguous().numpy()
+    return mean, leading(moment, count).contiguous().numpy()
 
 
 def snapshots(pieces, variable):
@@ -126,16 +114,20 @@ def _free_run(
 class PODGalerkin(OnTissue):
     """Galerkin projection of the monodomain equation on K modes of the potential.
 
-    With Vm = mean + Phi a, Phi orthonormal, da/dt = Phi' (L Vm - I_ion - I_stim).  Every node keeps a cell of its own
-    with all of its 18 other variables, and Phi' I_ion takes all of them: K numbers are stepped in place of N, and the
-    work stays that of the full model.  A step is the solver's (Rush-Larsen for gates, Euler otherwise), of fixed size.
+    With Vm = mean + Phi a, Phi orthonormal, da/dt = Phi' (L Vm - I_ion - I_stim).  Every node keeps a cell with all of
+    its 18 other variables; a step is the solver's (Rush-Larsen for gates, Euler otherwise), of fixed size.
 
     The history holds four of the 19 variables.  The cells start at ``cell.INITIAL_STATE``; then each frame given is
-    inserted, and in between the reduced equations carry the other 15 along under the known stimulus.
-    A run that has diverged (a frame not finite, or a potential beyond 1000 mV) stays at the frame before.
+    inserted, and in between the reduced equations carry the other 15 along.  A run that has diverged (a frame not
+    finite, or a potential beyond 1000 mV) stays at the frame before.
     """
 
-    Settings = Settings
+    @dataclass(frozen=True)
+    class Settings:
+        components: int = 64  # K, modes of the potential
+        points: int = 192  # m, interpolation nodes and modes of the ionic current in PODDEIM; unused here
+        dt: float = 0.1  # step [ms]
+
     configurations = {"smoke": {"components": 32, "points": 48, "dt": 0.1}}
     #: Mean (N,) and modes (N, K) of the potential [mV], nodes that hold a cell (n,), and the matrix (K, n)
     #: from a change at those nodes to one of the coefficients.
@@ -197,15 +189,16 @@ class PODGalerkin(OnTissue):
 class PODDEIM(PODGalerkin):
     """The same projection with cells at m nodes only: the discrete empirical interpolation method.
 
-    I_ion = F b, where F are m modes of the ionic current and b is such that it is right at the m nodes, so that
-    Phi' I_ion = Phi' F (F at the nodes)^-1 (I_ion at the nodes): Chaturantabut and Sorensen 2010,
-    doi:10.1137/090766498.  Snapshots of the current are what the training frames leave of the monodomain equation,
-    I_ion = L Vm - dVm/dt - I_stim, with differences over one frame.  The concentrations of the other nodes follow
-    from those of the m by least squares on their own m / 2 modes (Everson and Sirovich 1995,
-    doi:10.1364/JOSAA.12.001657).
+    Phi' I_ion = Phi' F (F at the nodes)^-1 (I_ion at the nodes), F being m modes of the ionic current: Chaturantabut
+    and Sorensen 2010, doi:10.1137/090766498; its snapshots are what the training frames leave of the equation.
+    The concentrations of the other nodes follow from those of the m by least squares on their own m / 2 modes (Everson
+    and Sirovich 1995, doi:10.1364/JOSAA.12.001657).
     """
 
-    Settings = DEIMSettings
+    @dataclass(frozen=True)
+    class Settings(PODGalerkin.Settings):
+        components: int = 32  # fewer than points: with as many of either some validation runs lose waves
+
     #: And the means (3, N) of the concentrations, and from deviations at the points to those at all nodes (3, N, m).
     held = (*PODGalerkin.held, "calcium_mean", "extension")
 

@@ -17,10 +17,9 @@ USUAL = 650  # frames; the interval supposed where the history does not reach
 class PODRegression(Reduced):
     """a(k) = r(theta(k)): Gaussian process regression from the parameters of the pacing to the components.
 
-    In the manner of Guo and Hesthaven 2019, doi:10.1016/j.cma.2018.10.029, on :func:`pacing_features`.  The length
-    scales are those of greatest marginal likelihood for the leading components of a few hundred frames; the mean of
-    the process is then that of the subset of regressors, a sum over ``centres`` (Quinonero-Candela and Rasmussen 2005,
-    JMLR 6:1939).  Nothing is stepped, so nothing can drift; of the frames given the model reads **none**.
+    In the manner of Guo and Hesthaven 2019, doi:10.1016/j.cma.2018.10.029, on :func:`pacing_features`; the mean is that
+    of the subset of regressors, a sum over ``centres`` (Quinonero-Candela and Rasmussen 2005, JMLR 6:1939).  Of the
+    frames given the model reads **none**.
     """
 
     @dataclass(frozen=True)
@@ -82,16 +81,12 @@ def kernel(x, y):
 
 
 def pacing_features(U):
-    """What the pacing says at each frame: stimulus in patches (start, time, P) to (start, time, 7).
-
-    Logarithm of the time since the last stimulus and of the two intervals before it, row and column of the last site
-    and of the one before in patches; sites stimulated at once become their mean.  Only stimuli before the frame count.
-    """
+    """What the pacing says at each frame: stimulus in patches (start, time, P) to (start, time, 7)."""
     return torch.from_numpy(np.stack([_features_of_one(u) for u in U.numpy()]))
 
 
 def _features_of_one(u):
-    """(time, P) to (time, 7)."""
+    """Logarithm of the time since the last stimulus and of the two intervals before; row, column of the last two."""
     side = max(round(u.shape[1] ** 0.5), 1)
     rows, columns = np.divmod(np.arange(u.shape[1]), side)
     strength = u.sum(1)

@@ -20,10 +20,9 @@ class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
     A method writes ``_learn(A, U, validation, learning)``, from each trajectory's components A[j] (time, K), of
-    variance 1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation``, pairs
-    of the same to choose by, may be empty.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus
-    (start, time + steps, P) to (start, steps, K).  Its settings have ``components`` and, if it draws, ``seed``.
-    ``basis`` (N_in, K) has orthonormal columns; ``scale`` (K,) the standard deviation of each component in training.
+    variance 1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation`` are
+    pairs of the same, or none.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus (start,
+    time + steps, P) to (start, steps, K).  ``basis`` (N_in, K) is orthonormal, ``scale`` (K,) the components' spread.
     """
 
     reads_stimulus = trains = True
@@ -81,11 +80,10 @@ class Reduced(Surrogate):
 
 
 class Stepped(Reduced):
-    """A reduced model whose step from frame k writes frames k + 1 to k + ``stride`` at once.
+    """A reduced model whose step writes the ``stride`` frames that follow, told the stimulus between them.
 
-    It is told the stimulus of frames k to k + ``stride`` - 1.  A method writes ``_loss`` or ``_learn``, and
-    ``_answer(a, u, read)``, free runs (start, steps, stride * K): of the history there are the frames that its last
-    steps begin from, and its last, a (start, read + 1, K); u is the stimulus (start, read + steps, stride * P).
+    A method writes ``_loss`` or ``_learn``, and ``_answer(a, u, read)``, free runs (start, steps, stride * K) from the
+    frames that ``read`` steps begin from and the last, a (start, read + 1, K); u is (start, read + steps, stride * P).
     """
 
     least = 0  # steps of a history that it cannot do without
@@ -135,10 +133,9 @@ def in_steps(x, stride):
 
 
 def steps_of(frames, pushes, stride):
-    """Frames (batch, steps * stride + 1, K) and the stimulus between them by steps.
+    """Of frames (batch, steps * stride + 1, K) those that steps begin from, and the last; what they are told and write.
 
-    Returns the frames that steps begin from, with the last of all, (batch, steps + 1, K); the stimulus in each step
-    (batch, steps, stride * P); and the frames that it has to write (batch, steps, stride * K).
+    Shapes (batch, steps + 1, K), (batch, steps, stride * P) and (batch, steps, stride * K).
     """
     return frames[:, ::stride], in_steps(pushes, stride), in_steps(frames[:, 1:], stride)
 
@@ -174,7 +171,7 @@ def principal(pieces):
             X = to_tensor(scaling.apply(piece)).double()
             moment = moment + X.T @ X
         moment = moment / sum(piece.sizes["time"] for piece in frames)
-        basis = leading(moment, min(COUNT, len(moment)))
+        basis = leading(moment, min(COUNT, len(moment)), exact=len(moment) < 4 * COUNT)
         energy = torch.einsum("ik,ij,jk->k", basis, moment, basis).clamp_min(1e-12)
         _last[:] = key, pieces, (scaling, basis.float(), energy.float())
     return _last[2]

@@ -67,9 +67,8 @@ def ridge(gram, cross, penalty):
 class Readout(Stepped):
     """Steps that one linear map writes, which ridge regression finds.
 
-    A method writes ``_samples(a, u, y)``, which yields features (samples, F) and targets (samples, stride * K) chunk
-    after chunk; ``_begin(a, u)``, its memory after the steps of a history; and ``_features(memory, a, u)`` of a step,
-    with the new memory.  Components are held within ``LIMIT``, and what is not a number becomes 0.
+    A method writes ``_samples(a, u, y)``, which yields features (samples, F) and targets (samples, stride * K);
+    ``_begin(a, u)``, its memory after a history; and ``_features(memory, a, u)`` of a step, with the new memory.
     """
 
     @dataclass(frozen=True)
@@ -134,8 +133,7 @@ def blocks_of(A, U, stride):
 class ESN(Readout):
     """Echo state network: Jaeger and Haas 2004, doi:10.1126/science.1091277; on cardiac series Shahi et al. 2022.
 
-    A random recurrent network listens to the components and to the stimulus; only the linear map from its state and
-    input to the next frames is learnt.  Noise in training stands for the errors met when the model feeds on itself.
+    A random recurrent network listens to components and stimulus; only the map from both to the next frames is learnt.
     """
 
     @dataclass(frozen=True)
