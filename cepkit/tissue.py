@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import xarray as xr
+from scipy.sparse import coo_array
 
 from cepkit.fields import SPACE, in_order, number
 
@@ -140,6 +141,17 @@ class Tissue:
                 ahead[k][at(corner)] += share
                 behind[k][at(end)] += share
         return ahead / volume, behind / volume
+
+    @property
+    def operator(self):
+        """The discrete diffusion operator of :attr:`weights` as a sparse matrix over the nodes [1/ms]."""
+        number, entries = np.arange(self.size).reshape(self.shape), []
+        for step, ahead, behind in zip(self.directions, *self.weights, strict=True):
+            for weight, sign in ((ahead, -1), (behind, 1)):
+                there = np.roll(number, sign * step, range(len(step)))  # weighs 0 where the roll leaves the grid
+                entries += [(weight, number, there), (-weight, number, number)]
+        weight, row, column = np.array(entries).swapaxes(0, 1).reshape(3, -1)
+        return coo_array((weight, (row.astype(int), column.astype(int))), shape=(self.size,) * 2).tocsr()
 
     @property
     def max_dt(self):

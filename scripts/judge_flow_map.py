@@ -1,21 +1,28 @@
 """The flow map against the solver: accuracy of every kind of run, the worst of each included, and speed.
 
-python scripts/judge_flow_map.py [PART ...] [--runs N] [--fast]    parts: pacing, stimuli, tissues, drugs, long, speed
+python scripts/judge_flow_map.py [PART ...] [--runs N] [--fast] [--keep]
+Parts: pacing, stimuli, tissues, drugs, long, reentry, speed; all by default.
 
-The truth is the solver with a step of 0.02 ms (``--fast``: its default tolerance).
+The truth is the solver with a step of 0.02 ms (``--fast``: its default tolerance).  With ``--keep`` what was found goes
+into data/flow-map.json, beside what is there of other parts.
 """
 
 import argparse
+import json
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import cepkit as cep
 from cepkit.fields import SHEET, VARIABLES
+from cepkit.store import replace_file
 
 NORMAL = cep.cell.Conductances()
+FILE = Path(__file__).parents[1] / "data" / "flow-map.json"
+found = {}  # title -> measure -> numbers
 flow = cep.load("flow_map")
 quiet = {"progress": False, "threads": 1}
 SOLVER = {"dt": 0.02}
@@ -58,9 +65,11 @@ def compare(tissue, pulses, duration, **more):
 def table(title, rows):
     """Median and worst of each column."""
     print(f"\n{title}: {len(rows)} runs")
+    found[title] = {"runs": len(rows)}
     for name in rows[0] | rows[-1]:
         values = np.array([row[name] for row in rows if name in row], float)
         worst = values.min() if name in ("carried", "activations") else np.nanmax(values)
+        found[title][name] = [float(f"{number:.3g}") for number in (np.nanmedian(values), worst)]
         print(f"  {name:>14}  median {np.nanmedian(values):9.2g}   worst {worst:9.2g}")
 
 
@@ -136,6 +145,10 @@ def drugs(runs):
     truth, run = (f(tissue, protocol, 5000.0, **given, **quiet, **how) for f, how in
                   ((cep.simulate, SOLVER), (flow.simulate, {"tolerance": 0.06})))  # fmt: skip
     rmse = np.sqrt(((run.Vm - truth.Vm)[4000:] ** 2).mean("time")).values.ravel()
+    counts = run.sizes["activation"], truth.sizes["activation"]
+    found["random conductances, fifth beat"] = {
+        "cells": rmse.size, "RMSE": [round(float(x), 3) for x in (np.median(rmse), rmse.max())], "activations": counts,
+    }  # fmt: skip
     print(f"\nrandom conductances, fifth beat: RMSE median {np.median(rmse):.2f}, 95 % {np.quantile(rmse, 0.95):.2f}, "
           f"worst {rmse.max():.2f} mV; carried {run.attrs['carried']:.2f}; activations "
           f"{run.sizes['activation']} of {truth.sizes['activation']}")  # fmt: skip
@@ -156,28 +169,62 @@ def long(runs):
     n = min(map(len, apd))
     off = np.nanmedian(np.abs(apd[0][:n] - apd[1][:n])[-50:])
     store = run.CaSR[-5000:].mean() / truth.CaSR[-5000:].mean()
+    beats = len(apd[0]), len(apd[1])
+    found["twelve minutes of one cell"] = {"APD90": round(float(off), 3), "store": float(store - 1), "beats": beats}
     print(f"\ntwelve minutes: APD90 off by {off:.2f} ms at the end, store by {float(store - 1):.2%}; "
           f"beats {len(apd[0])} of {len(apd[1])}")  # fmt: skip
 
 
+def reentry(runs):
+    """The re-entry of chapter 2 until it ends by itself, and one that lasts: who fires how often, and until when."""
+    low = {name: factor * getattr(NORMAL, name) for name, factor in {"gCaL": 0.2, "gKr": 4.0, "gKs": 4.0}.items()}
+    for name, side, parameters, duration in (("ends", 120, low, 1200.0), ("lasts", 160, low, 2000.0)):
+        tissue = cep.Tissue((side, side), 0.5, 0.125)
+        given = {"parameters": parameters, "save": ("Vm",), "save_every": 20.0, "progress": True, "threads": 2}
+        protocol = cep.pacing.cross_field(tissue, 180.0)
+        both = []
+        for way in (partial(cep.simulate, tolerance=0.02), partial(flow.simulate, tolerance=0.06)):
+            run = way(tissue, protocol, duration, **given)
+            node, when = activations(run)
+            middle = when[node == np.bincount(node, minlength=tissue.size).argmax()]
+            both.append([len(node) / tissue.size, float(np.median(np.diff(np.sort(middle)))), float(when.max())])
+        share = run.attrs["carried"]
+        found[f"re-entry that {name}"] = {
+            "activations a node": [one[0] for one in both], "period": [one[1] for one in both],
+            "last": [one[2] for one in both], "carried": share,
+        }  # fmt: skip
+        for what, a, b in zip(("activations a node", "period [ms]", "last activation [ms]"), *both, strict=True):
+            print(f"re-entry that {name}, {what}: solver {a:.4g}, flow map {b:.4g} ({b / a - 1:+.2%})")
+        print(f"carried {share:.0%}")
+
+
 def speed(runs):
-    """Ratios in one run."""
-    tissue = sheet()
-    protocol = cep.Protocol(
-        [cep.Stimulus(t, cep.region.corner(tissue, fraction=0.2)) for t in (5.0, 505.0, 1005.0, 1505.0)]
-    )
-    both = {"solver": cep.simulate, "flow map": flow.simulate}
-    ways = {f"{name}, {t}": partial(way, tolerance=t) for name, way in both.items() for t in (0.06, 0.3)}
-    taken = {name: [] for name in ways}
-    for _ in range(7):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way(tissue, protocol, 2000.0, progress=False)
-            taken[name].append((time.perf_counter() - began) / 4 * 1e3)
-    print("\n24 x 24, ms a beat:", {name: round(float(np.median(t)), 1) for name, t in taken.items()})
+    """Ratios in one run, on all processors: fastest of several runs that take turns."""
+    cells, hundred = cep.Tissue((32, 32), 1.0, 0.0), cep.Tissue((256, 256), SHEET["spacing"], SHEET["diffusivity"])
+    made = {
+        "24 x 24": (sheet(), 4, 7, {}), "24 x 24, maps alone": (sheet(), 4, 7, {"save_every": 500.0}),
+        "256 x 256": (hundred, 2, 2, {"save_every": 5.0}), "1024 cells": (cells, 8, 4, {"save_every": 20.0}),
+    }  # fmt: skip
+    for what, (tissue, beats, rounds, options) in made.items():
+        place = cep.region.everywhere(tissue) if "cells" in what else cep.region.corner(tissue, fraction=0.2)
+        protocol = cep.pacing.periodic(500.0, beats, place)
+        both = {"solver": cep.simulate, "flow map": flow.simulate}
+        ways = {(name, t): partial(way, tolerance=t) for name, way in both.items() for t in (0.06, 0.3)}
+        taken = {name: [] for name in ways}
+        for _ in range(rounds + 1):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way(tissue, protocol, 500.0 * beats, progress=False, **options)
+                taken[name].append((time.perf_counter() - began) / beats * 1e3)
+        best = {name: min(t[1:]) for name, t in taken.items()}
+        for t in (0.06, 0.3):
+            ratio = best["solver", t] / best["flow map", t]
+            found.setdefault("speed", {})[f"{what}, tolerance {t} ms"] = round(ratio, 3)
+            print(f"{what}, tolerance {t} ms: solver / flow map {ratio:.2f} ({best['flow map', t]:.3g} ms a beat)")
 
 
-PARTS = {"pacing": pacing, "stimuli": stimuli, "tissues": tissues, "drugs": drugs, "long": long, "speed": speed}
+PARTS = {"pacing": pacing, "stimuli": stimuli, "tissues": tissues, "drugs": drugs, "long": long,
+         "reentry": reentry, "speed": speed}  # fmt: skip
 
 
 def main():
@@ -185,11 +232,16 @@ def main():
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     asked = parser.parse_args()
     if asked.fast:
         SOLVER.pop("dt")
     for name in asked.parts or PARTS:
         PARTS[name](asked.runs)
+        if asked.keep:
+            old = json.loads(FILE.read_text()) if FILE.exists() else {}
+            made = {"weights": flow.hash, "truth": SOLVER or "tolerance 0.02 ms"}
+            replace_file(FILE, (json.dumps(old | made | found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

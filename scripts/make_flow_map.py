@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 import cepkit as cep
+from cepkit.bench.methods import flow_map
 from cepkit.engine import Engine
 from cepkit.fields import SHEET
 from cepkit.store import data_folder, kept_folder
-from cepkit.surrogates import flow_map
 from cepkit.training import Drawn, tune
 
 STATES, NORMAL = cep.cell.STATES, cep.cell.Conductances()
@@ -215,7 +215,7 @@ class Examples:
         return np.array(out)
 
     def seen(self, saved, states, found):
-        """What the net is told, as :meth:`cepkit.surrogates.flow_map.Carrying` does."""
+        """What the net is told, as :meth:`cepkit.bench.methods.flow_map.Carrying` does."""
         shape, out = tuple(saved["shape"]), np.empty((len(found), 0), np.float32)
         tissue = cep.Tissue(shape, tuple(saved["spacing"]), float(saved["diffusivity"]))
         smooth = flow_map.Smoothing(tissue, np.arange(tissue.size))
@@ -230,15 +230,13 @@ class Examples:
 
     def written(self, states, found):
         """z-scores at the knots (rows, knots, 19), in half precision, of one file."""
-        ages, out = torch.from_numpy(self.ages / STEP), torch.empty(len(found), len(self.ages), len(STATES)).half()
+        ages = torch.from_numpy(self.ages / STEP).long()
+        out = torch.empty(len(found), len(ages), len(STATES)).half()
         mean, std = torch.from_numpy(self.mean), torch.from_numpy(self.std)
         for k in range(0, len(found), 2000):
             frame, node, end = torch.from_numpy(found[k : k + 2000].astype(np.int64)).T
-            at = torch.minimum(frame[:, None] + ages, end[:, None].double())
-            low = at.floor().long().clamp(max=len(states) - 2)
-            share, n = (at - low).float()[..., None], node[:, None]
-            course = (1 - share) * states[low, :, n] + share * states[low + 1, :, n]
-            out[k : k + 2000] = ((course - mean) / std).half()
+            at = torch.minimum(frame[:, None] + ages, end[:, None])  # knots are whole frames
+            out[k : k + 2000] = ((states[at, :, node[:, None]] - mean) / std).half()
         return out
 
     def courses(self, pick):
@@ -266,7 +264,7 @@ def train(updates, rank=96, hidden=192):
     fade = torch.exp(-torch.from_numpy(learnt.ages) / flow_map.FADE).float()[:, None]
     step = torch.from_numpy(learnt.step).float()
     weight_of = torch.ones(len(STATES))
-    weight_of[0] = 3.0
+    weight_of[0] = 6.0
 
     def error(network, examples, pick):
         truth, weight = examples.courses(pick)
@@ -322,8 +320,10 @@ def train(updates, rank=96, hidden=192):
     scale |= {name: getattr(learnt, name) for name in flow_map.SCALES if name not in scale}
     tensors = network.state_dict() | {n: torch.from_numpy(np.asarray(v, np.float32)) for n, v in scale.items()}
     model = flow_map.FlowMap(settings)
-    model._restore(dict(tensors), {})
-    model.card = {"data": {"files": names}, "weights": sum(p.numel() for p in network.parameters())}
+    model.pace()
+    model._restore({"state": model.state} | tensors, {})
+    model.card = {"data": {"files": names}, "seed": 0, "updates": updates}
+    model.card["weights"] = sum(p.numel() for p in network.parameters())
     model.save(kept_folder() / "models" / "flow_map")
 
 

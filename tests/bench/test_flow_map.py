@@ -6,7 +6,7 @@ from scipy.linalg import expm
 
 import cepkit as cep
 from cepkit import engine, store
-from cepkit.surrogates import flow_map
+from cepkit.bench.methods import flow_map
 
 SHEET = cep.Tissue((16, 24), 10 / 23, 0.125)
 LEFT = cep.region.everywhere(SHEET) & (cep.region.everywhere(SHEET).x < 1.0)
@@ -126,3 +126,15 @@ def test_what_was_not_learnt_is_solved(flow):
         out = flow.simulate(SHEET, BEATS, 300.0, parameters=parameters, **alone)
         assert out.attrs["carried"] == 0
         assert np.array_equal(out.Vm, cep.simulate(SHEET, BEATS, 300.0, parameters=parameters, **alone).Vm)
+
+
+def test_a_rollout_needs_no_fit_and_is_that_of_the_solver_nearly(flow, tmp_path):
+    run = cep.simulate(SHEET, BEATS, 1200.0, **alone)
+    stimulus, history = cep.stimulus_field(BEATS, like=run), run.isel(time=slice(0, 501))
+    out = flow.rollout(history, 600, stimulus=stimulus)
+    z = cep.score({"flow": out}, run, cep.dataset.Scaling.fit(run)).z_mse.squeeze()
+    assert float(z.sel(variable="Vm")) < 1e-3 and float(z.max()) < 5e-3
+    fitted = cep.surrogates.make("flow_map").fit(run, stimulus=stimulus)
+    fitted.save(tmp_path / "own")
+    again = [model.rollout(history, 600, stimulus=stimulus).Vm for model in (fitted, cep.load(tmp_path / "own"))]
+    assert np.array_equal(*again) and abs(again[0] - out.Vm).mean() < 1.0  # mV: another guess of the slow ions

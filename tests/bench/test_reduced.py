@@ -170,9 +170,9 @@ def test_deim_interpolates():
     assert np.linalg.norm(interpolate, 2) < 0.01 * np.linalg.norm(basis @ np.linalg.inv(basis[:8]), 2)
 
 
-def test_diffusion_matrix_is_that_of_the_solver():
+def test_the_diffusion_operator_is_that_of_the_solver():
     tissue = cep.Tissue((5, 4), 0.5, 0.125)
-    L = pod_galerkin.diffusion_matrix(tissue)
+    L = tissue.operator.toarray()
     V = np.random.default_rng(0).normal(size=tissue.shape)
     ahead, behind = tissue.weights
     expected = np.zeros(tissue.shape)

@@ -210,6 +210,21 @@ def test_the_coarse_solver_is_the_solver(track):
     assert float(abs(out.Vm - truth.Vm).max()) < 1.0
 
 
+def test_the_coarse_solver_takes_up_a_beat_whose_begin_it_has_not_seen(track):
+    """One frame of a plateau: the kept state that is most alike goes on as the tissue does."""
+    model, run = bench.entrant("solver_coarse", track), track.train.runs[0]
+    stimulus = cep.stimulus_field(track.train.protocols[0], like=run)
+    fired = float(cep.measure.activation_map(run).max())
+    begin = float(run.time.sel(time=fired + 60, method="nearest"))
+    history = cep.forecast.histories(run, [begin], 1)
+    truth = cep.forecast.futures(run, [begin], 150)
+    out = model.rollout(history, 150, stimulus=stimulus)
+    quiet = stimulus.sel(time=slice(begin, begin + 150))
+    assert float(history.Vm.min()) > -30 and not bool((quiet != 0).any())
+    off, held = (float(abs(guess - truth.Vm).mean()) for guess in (out.Vm, history.Vm.isel(time=-1)))
+    assert off < min(8.0, 0.4 * held)
+
+
 def test_onsets():
     stimulus = torch.zeros(10, 3)
     stimulus[0, 1] = stimulus[4, 0] = stimulus[5, 0] = stimulus[8, 2] = -52.0

@@ -5,24 +5,28 @@ potential after its upstroke, and of the rest after it, is learnt as a function 
 collision and block are left to the solver, which takes steps of its own in each block of cells anyway.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.interpolate import BSpline, make_interp_spline
-from scipy.sparse import coo_array, diags_array, eye_array
-from scipy.special import ive
+from scipy.sparse import eye_array
+from scipy.special import expit, ive
 from torch import nn
 
 from cepkit import cell, simd
+from cepkit.bench.methods.replay import made_on
+from cepkit.bench.methods.solver_coarse import SolverCoarse
 from cepkit.engine import TILES, Engine
-from cepkit.fields import VARIABLES
+from cepkit.fields import SPACE, VARIABLES
 from cepkit.solver import simulate
-from cepkit.store import digest
-from cepkit.surrogates.base import Surrogate
+from cepkit.store import digest, kept_folder
+from cepkit.surrogates.base import surrogate
+from cepkit.surrogates.card import read_card, read_weights
 
 CONDUCTANCES = ("gNa", "gCaL", "gKr", "gKs", "gto", "gK1")
-SLOW = ("Nai", "Ki")  # their course is told as a change, so that a start is never forgotten
+SLOW = ("CaSR", "Nai", "Ki")  # their course is told as a change, so that a start is never forgotten
 FADE = 30.0  # within so many ms the course forgets how the net would have had it start
 SMOOTH = (4.0, 20.0)  # for so long the tissue's diffusion smooths what the net is told of the neighbours [ms],
 NEAR = ("Vm", "Xr1", "Xs", "f", "f2", "Cai")  # of these variables
@@ -40,15 +44,17 @@ _SHOWN = [cell.STATES.index(name) for name in VARIABLES]
 
 
 @dataclass(frozen=True)
-class Settings:
-    hidden: int = 192
+class Settings(SolverCoarse.Settings):
+    dt: str = "adaptive"
+    tolerance: float = 0.06  # of the solver [ms]
+    hidden: int = 256
     rank: int = 96  # numbers from which a course is written
     horizon: float = 1000.0  # of a course [ms]; longer ones are composed
 
 
 def knots(horizon):
-    """Times at which a course is written [ms]: dense at first."""
-    pieces = (0, 40, 4), (40, 100, 6), (100, 400, 10), (400, horizon + 1, 30)
+    """Times at which a course is written [ms]: dense at first, and until long action potentials end."""
+    pieces = (0, 40, 4), (40, 560, 8), (560, horizon + 1, 40)
     return np.concatenate([np.arange(*piece, dtype=float) for piece in pieces])
 
 
@@ -71,23 +77,10 @@ class Smoothing:
     """A tissue's diffusion over each of some times [ms]: ``exp(time * operator)`` by Chebyshev polynomials."""
 
     def __init__(self, tissue, order, times=SMOOTH):
-        self.times = times
-        place = np.empty(tissue.size, int)
-        place[order] = np.arange(tissue.size)
-        self.bound, number = tissue.max_dt, np.arange(tissue.size).reshape(tissue.shape)
-        entries = []
-        for step, *weights in zip(tissue.directions, *tissue.weights, strict=True):
-            for sign, weight in zip((-1, 1), weights, strict=True):
-                there = np.roll(number, [sign * int(k) for k in step], range(len(tissue.shape)))
-                on = weight.reshape(-1) > 0
-                entries.append([place[on], place[there.reshape(-1)[on]], weight.reshape(-1)[on]])
-        if not np.isfinite(self.bound):
-            return
-        row, column, pull = (np.concatenate(part) for part in zip(*entries, strict=True))
-        n = tissue.size
-        matrix = coo_array((pull, (row, column)), shape=(n, n)).tocsr()
-        matrix -= diags_array(matrix.sum(1))
-        self.matrix = (self.bound * matrix + eye_array(n)).tocsr().astype(np.float32)  # its spectrum is -1 to 1
+        self.times, self.bound = times, tissue.max_dt
+        if np.isfinite(self.bound):
+            matrix = self.bound * tissue.operator[order][:, order] + eye_array(tissue.size)
+            self.matrix = matrix.tocsr().astype(np.float32)  # its spectrum is -1 to 1
 
     def __call__(self, fields):
         """Of fields (nodes, variables): one such array for each time."""
@@ -242,7 +235,7 @@ class Carrying(Engine):
         return noted
 
     def _features(self, S):
-        z, n = (S - self.flow.mean) / self.flow.std, self.state.n
+        z, n = (S - self.flow.scale["mean"]) / self.flow.scale["std"], self.state.n
         near = z[:n, _NEAR]
         parts = [np.pad(wide - near, ((0, len(z) - n), (0, 0)), mode="edge") for wide in self.smooth(near)]
         return told(S, z, parts, self.factors)
@@ -270,20 +263,29 @@ class Carrying(Engine):
         self.since[blocks], self.carried[blocks] = tick * self.save_every, 1
 
 
-class FlowMap(Surrogate):
-    """Runs tissue by itself: the solver where it must look, learnt courses elsewhere."""
+@surrogate("flow_map", "flow map", "#117733", "-", version="2")
+class FlowMap(SolverCoarse):
+    """Runs tissue by itself: the solver where it must look, learnt courses elsewhere.
 
-    name, Settings = "flow_map", Settings
+    The weights are those that come with the book; ``fit`` takes tissue and cells from the runs, as the solver does.
+    """
 
-    def _tensors(self):
-        return self.network.state_dict() | {name: torch.from_numpy(value) for name, value in self.scale.items()}
+    Settings = Settings
+    learnt = ("state", *SCALES)
+
+    def _fit(self, learning):
+        if self.network is None:
+            self._restore(read_weights(path := kept_folder() / "models" / self.name, read_card(path)), {})
+        super()._fit(learning)
+
+    def _build(self):
+        s = self.settings
+        self.knots = knots(s.horizon)
+        self.network = Course(N_IN, s.hidden, s.rank, len(self.knots))
 
     def _restore(self, tensors, card):
-        self.knots = knots(self.settings.horizon)
-        self.scale = {name: tensors.pop(name).numpy() for name in SCALES}
-        self.mean, self.std, self.floor, self.roof = (self.scale[name] for name in SCALES[:4])
-        self.network = Course(N_IN, self.settings.hidden, self.settings.rank, len(self.knots))
-        self.network.load_state_dict(tensors)
+        super()._restore(tensors, card)
+        self.scale = {name: getattr(self, name).numpy() for name in SCALES}
         self._tabulate()
         self.hash = digest(*(np.asarray(v) for v in self._tensors().values()))
 
@@ -297,10 +299,10 @@ class FlowMap(Surrogate):
         rows = np.concatenate([p.detach().numpy().reshape(p.shape[0], -1) for p in self.network.write.parameters()], 1)
         spline = make_interp_spline(self.knots, rows.reshape(len(self.knots), len(cell.STATES), -1).astype(float))
         each = np.arange(self.knots[-1] + 1)
-        self.share = BSpline.design_matrix(each, spline.t, 3).toarray().astype(np.float32)  # of the coefficients, each ms
-        table = spline.c * self.std[:, None]
+        self.share = BSpline.design_matrix(each, spline.t, 3).toarray().astype(np.float32)  # of coefficients, each ms
+        table = spline.c * self.scale["std"][:, None]
         table[:, _SLOW] = (table[:, _SLOW] - table[:1, _SLOW]) * self.scale["step"][None, :, None]
-        table[..., -1] += np.where(np.isin(np.arange(len(self.mean)), _SLOW), 0.0, self.mean)
+        table[..., -1] += np.where(np.isin(np.arange(len(cell.STATES)), _SLOW), 0.0, self.scale["mean"])
         self.table = table.astype(np.float32)
         self.shown = np.ascontiguousarray(self.table[:, _SHOWN])
 
@@ -313,13 +315,13 @@ class FlowMap(Surrogate):
         code = x = (X - self.scale["x_mean"]) / self.scale["x_std"]
         for W, b in self.layers[:-1]:
             code = code @ W + b
-            code /= 1 + np.exp(-code)
+            code *= expit(code)
         code = code @ self.layers[-1][0] + self.layers[-1][1]
         with torch.inference_mode():
             doubt = self.network.doubt(torch.from_numpy(x))[:, 0].numpy()
         rest = S - code @ self.table[0, :, :-1].T - self.table[0, :, -1]
         inside = ((self.scale["low"] <= X) & (self.scale["high"] >= X)).all(1)
-        sure = inside & (doubt < 2 * np.log10(DOUBT / self.std[0]))
+        sure = inside & (doubt < 2 * np.log10(DOUBT / self.scale["std"][0]))
         return code, rest, sure & (np.abs(rest) <= self.scale["far"]).all(1)
 
     def at(self, code, rest, age, shown=False):
@@ -338,7 +340,7 @@ class FlowMap(Surrogate):
                 out[:, k] += rest[:, name]
             elif near:
                 out[:near, k] += np.multiply.outer(fade, rest[:, name])
-            np.clip(out[:, k], self.floor[name], self.roof[name], out=out[:, k])
+            np.clip(out[:, k], self.scale["floor"][name], self.scale["roof"][name], out=out[:, k])
         return out
 
     def engine(self, *given):
@@ -347,3 +349,12 @@ class FlowMap(Surrogate):
     def simulate(self, tissue, protocol, duration, **keywords):
         """As :func:`cepkit.simulate`, by whose keywords."""
         return simulate(tissue, protocol, duration, carry=self, **keywords)
+
+    def rollout(self, history, steps, stimulus=None):
+        """As every surrogate's, on the tissue of the history."""
+        if self.interval is None and stimulus is not None:
+            own = copy(self)
+            own.grid = {d: np.asarray(history[d].values, float) for d in SPACE if d in history.dims}
+            own.interval, own.card = float(stimulus.time[1] - stimulus.time[0]), {"made on": made_on(history)}
+            return own.rollout(history, steps, stimulus)
+        return super().rollout(history, steps, stimulus)

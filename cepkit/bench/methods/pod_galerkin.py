@@ -62,17 +62,6 @@ def interpolation_points(basis):
     return np.array(points)
 
 
-def diffusion_matrix(tissue):
-    """The discrete diffusion operator of ``Tissue.weights`` as a matrix, shape (N, N) [1/ms]."""
-    number = np.arange(tissue.size).reshape(tissue.shape)
-    L = np.zeros((tissue.size, tissue.size))
-    for step, ahead, behind in zip(tissue.directions, *tissue.weights, strict=True):
-        for weight, sign in ((ahead, -1), (behind, 1)):
-            L[number, np.roll(number, sign * step, range(len(step)))] += weight  # zero where the roll leaves the sheet
-            L[number, number] -= weight
-    return L
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def _free_run(
     V, change, gates, conc, kind, W, flow, g, c, root_Ko, table, rectify, dt, substeps, calcium,
@@ -154,7 +143,7 @@ class PODGalerkin(OnTissue):
         at = self.points[np.minimum(np.arange(sheet.cells), n - 1)]  # the last block is filled up with the last cell
         back = np.pad(self.back, ((0, 0), (0, sheet.cells - n)))
         stimulus = stimulus[: len(given) - 1 + steps].double().numpy()
-        L, blocks = diffusion_matrix(self.tissue), (sheet.blocks, -1, simd.BLOCK)
+        L, blocks = self.tissue.operator.toarray(), (sheet.blocks, -1, simd.BLOCK)
         known = given[:, at, 1:].transpose(0, 2, 1).reshape(len(given), 3, *blocks[::2]).swapaxes(1, 2)
         a, calcium = np.empty((steps, len(back))), np.empty((steps, sheet.blocks, 3, simd.BLOCK))
         _free_run(
@@ -214,7 +203,7 @@ class PODDEIM(PODGalerkin):
 
     def _ionic_currents(self, learning):
         """Snapshots of I_ion [mV/ms], shape (frames, N)."""
-        L, out = diffusion_matrix(self.tissue).astype(np.float32), []
+        L, out = self.tissue.operator.toarray().astype(np.float32), []
         for piece, stimulus in zip(learning.runs, learning.stimuli, strict=True):
             V = piece.Vm.values.reshape(piece.sizes["time"], -1).astype(np.float32)
             before, after = V[:-1:EVERY], V[1::EVERY]

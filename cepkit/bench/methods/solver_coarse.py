@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,38 +11,60 @@ from cepkit import cell
 from cepkit.bench.methods.replay import made_on
 from cepkit.dataset import to_tensor
 from cepkit.fields import SHEET, VARIABLES
-from cepkit.pacing import Protocol, Stimulus, periodic
+from cepkit.pacing import Protocol, Stimulus
 from cepkit.progress import processors
 from cepkit.region import everywhere, mask
 from cepkit.solver import final_state, simulate
 from cepkit.surrogates.base import Surrogate, surrogate
 from cepkit.tissue import Tissue
 
+RHYTHMS, PHASE = (350.0, 400.0, 500.0, 650.0, 1000.0), 10.0  # cycle lengths; between kept states [ms]
 
-@surrogate("solver_coarse", "coarse solver", "#555555", "-.", version="a7202f2a8810a8e5")
+
+@surrogate("solver_coarse", "coarse solver", "#555555", "-.", version="2")
 class SolverCoarse(Surrogate):
     """:func:`cepkit.simulate` with a large time step.
 
-    A history holds four of the nineteen state variables.  So it starts from a single cell that was paced for a while,
-    simulates the history, then takes those four from the last frame: the others are what the stimuli have made of them.
+    A history holds four of the nineteen state variables.  So each node starts from the state of a paced cell that is
+    most like its first frame; the history is simulated, and the four variables are taken from its last frame.
     """
 
     @dataclass(frozen=True)
     class Settings:
         dt: float = 0.1  # [ms], or "adaptive"
+        tolerance: float = 0.02  # of the adaptive step [ms]
         dtype: str = "float64"
         diffusivity: float = SHEET["diffusivity"]  # where the training runs do not say [mm2/ms]
 
-    learnt, reads_stimulus = ("state",), True
+    learnt, reads_stimulus, simulate = ("state",), True, staticmethod(simulate)
 
     def _fit(self, learning):
-        self.card["made on"], one = made_on(learning.runs[0]), Tissue((1, 1), 1.0, 0.0)
+        self.card["made on"] = made_on(learning.runs[0])
+        before = [-min(times, default=0.0) for times in learning.earlier]
+        self.pace(float(np.median(before)) + len(learning.runs[0].time) * self.interval / 2)
+
+    def pace(self, since=13_000.0):
+        """Keep states of cells of several rhythms ``since`` [ms], one every PHASE ms after a stimulus (states, 19)."""
+        tissue, since = Tissue((len(RHYTHMS), 1), 1.0, 0.0), PHASE * round(since / PHASE)
         kind, changes = np.ravel(self.cells.get("cell_type", "epi"))[0], self.cells.get("parameters", {})
         cells = {"cell_type": str(kind), "parameters": {name: np.ravel(v)[0] for name, v in changes.items()}}
-        train = periodic(650.0, 20, everywhere(one))
-        paced = simulate(one, train, 13_000.0, save_every=1000.0, progress=False, **cells)
-        state = final_state(paced)
-        self.state = torch.tensor([state[name].item() for name in cell.STATES], dtype=torch.float64)
+        row, run = everywhere(tissue), partial(simulate, tissue, progress=False, **cells)
+        beats = [(since - k * length, y) for y, length in zip(row.y, RHYTHMS, strict=True)
+                 for k in range(int(since / length) + 1)]  # fmt: skip
+        paced = Protocol(Stimulus(start, row & (row.y == y)) for start, y in sorted(beats, key=lambda beat: beat[0]))
+        found = [final_state(run(paced, since + PHASE, save_every=PHASE))]
+        while len(found) * PHASE < max(RHYTHMS):
+            found.append(final_state(run(Protocol(), PHASE, save_every=PHASE, initial=found[-1])))
+        states = np.concatenate([[s[name].values[:, 0] for name in cell.STATES] for s in found], axis=1)
+        self.state = torch.from_numpy(states.T.copy())
+
+    def guess(self, frame):
+        """The kept states that are most alike in the four variables of a frame (N, 4), which they take over."""
+        shown = self.state[:, [cell.STATES.index(name) for name in VARIABLES]]
+        scaled = [torch.cat([v[:, :1] / 30, v[:, 1:].clamp_min(1e-6).log()], 1) for v in (frame, shown)]
+        state = self.state[torch.cdist(*scaled).argmin(1)]
+        state = {name: state[:, k].numpy() for k, name in enumerate(cell.STATES)}
+        return state | {name: frame[:, k].numpy() for k, name in enumerate(VARIABLES)}
 
     @property
     def cells(self):
@@ -62,17 +85,19 @@ class SolverCoarse(Surrogate):
             return torch.stack([job.result() for job in jobs])
 
     def _one(self, X, stimulus, steps, alone):
-        run = dict(dt=self.settings.dt, dtype=self.settings.dtype, save_every=self.interval, progress=False,
+        s = self.settings
+        run = dict(dt=s.dt, tolerance=s.tolerance, dtype=s.dtype, save_every=self.interval, progress=False,
                    threads=None if alone else 1, **self.cells)  # fmt: skip
-        tissue, given, state = self.tissue, len(X) - 1, dict(zip(cell.STATES, self.state.tolist(), strict=True))
+        tissue, given, frames = self.tissue, len(X) - 1, X.double().unflatten(1, (-1, len(VARIABLES)))
+        state = {name: v.reshape(tissue.shape) for name, v in self.guess(frames[0]).items()}
         if given:
             before = protocol_of(stimulus[:given], tissue, self.interval)
-            state = final_state(simulate(tissue, before, given * self.interval, initial=state, **run))
-        last = X[-1].numpy().reshape(*tissue.shape, len(VARIABLES)).astype(float)
-        state = {name: np.asarray(state[name]) for name in cell.STATES}
-        state |= {name: last[..., k] for k, name in enumerate(VARIABLES)}
+            state = final_state(self.simulate(tissue, before, given * self.interval, initial=state, **run))
+            last = {name: frames[-1, :, k].numpy().reshape(tissue.shape) for k, name in enumerate(VARIABLES)}
+            state = {name: np.asarray(state[name]) for name in cell.STATES} | last
         after = protocol_of(stimulus[given:], tissue, self.interval)
-        return to_tensor(simulate(tissue, after, steps * self.interval, initial=state, **run).isel(time=slice(1, None)))
+        out = self.simulate(tissue, after, steps * self.interval, initial=state, **run)
+        return to_tensor(out.isel(time=slice(1, None)))
 
 
 def protocol_of(stimulus, tissue, interval):
