@@ -65,7 +65,7 @@ def compare(tissue, pulses, duration, **more):
 def table(title, rows):
     """Median and worst of each column."""
     print(f"\n{title}: {len(rows)} runs")
-    found[title] = {"runs": len(rows)}
+    found[title] = {"runs": len(rows), "runs with a wrong activation": sum(row["wrong"] > 0 for row in rows)}
     for name in rows[0] | rows[-1]:
         values = np.array([row[name] for row in rows if name in row], float)
         worst = values.min() if name in ("carried", "activations") else np.nanmax(values)
