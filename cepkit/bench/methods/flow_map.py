@@ -263,7 +263,7 @@ class Carrying(Engine):
         self.since[blocks], self.carried[blocks] = tick * self.save_every, 1
 
 
-@surrogate("flow_map", "flow map", "#117733", "-", version="2")
+@surrogate("flow_map", "flow map", "#4B0092", "-", version="2")
 class FlowMap(SolverCoarse):
     """Runs tissue by itself: the solver where it must look, learnt courses elsewhere.
 
