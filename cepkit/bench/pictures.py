@@ -75,8 +75,8 @@ def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
 def accuracy_and_cost(rows, curve, error="error", cost="beat"):
     """Error of each model in ``rows`` over the time of one beat [ms], with the solver's ``curve`` by its setting."""
     fig, [[ax]] = new(height=4.6)
-    curve = curve.sort_values(cost)
-    ax.loglog(curve[cost], curve[error], "-o", color="#000000", markersize=4, zorder=3)
+    for _, part in curve.sort_values(cost).groupby(lambda setting: setting.startswith("dt")):  # fixed, adaptive
+        ax.loglog(part[cost], part[error], "-o", color="#000000", markersize=4, zorder=3)
     points = [(row[cost], row[error], setting) for setting, row in curve.iterrows()]
     for name, row in rows.iterrows():
         looks = look(name)
