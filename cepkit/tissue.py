@@ -90,8 +90,8 @@ class Tissue:
         """How strongly each node pulls on the next: the discrete diffusion operator.
 
         The divergence of the flux at node ``i`` is the sum over :attr:`directions` of ``ahead[i] (V[i + 1] - V[i]) +
-        behind[i] (V[i - 1] - V[i])``, weights [1/ms] (directions, *shape).  Finite volumes: fluxes through faces half
-        way between nodes, with the harmonic mean of D, divided by the node's volume, half a cell on an edge.
+        behind[i] (V[i - 1] - V[i])``, weights [1/ms] (``directions, *shape``).  Finite volumes: fluxes through faces
+        half way between nodes, with the harmonic mean of D, divided by the node's volume, half a cell on an edge.
         """
         if self.has_fibres:
             return self._weights_along_fibres()

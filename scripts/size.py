@@ -17,7 +17,7 @@ LEAVING = ("bench.methods.paced", "bench.methods.paced_examples", "bench.methods
 #: Lines that nothing has paid for yet: a step for each block costs the solver 312, tables and second order included,
 #: and the LSTM's training on free runs 265, compiled; the flow map 360, until it lets LEAVING go.  The script counts
 #: them as over the budget too.
-OWED = 575
+OWED = 593
 LARGE = {"cell.py": 500, "kernel.py": 500}
 
 

@@ -1,6 +1,5 @@
 """The surrogates of the paper and their opponents: one short file a method, one interface, one registry."""
 
-# ruff: noqa: F401  (names that others import from here)
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +11,11 @@ from cepkit.surrogates.baselines import Climatology, LastBeat, Persistence
 from cepkit.surrogates.card import read_card
 from cepkit.surrogates.lstm import LSTM
 from cepkit.surrogates.neural_ode import NeuralODE
+
+__all__ = [
+    "LSTM", "Climatology", "LastBeat", "Learning", "NeuralODE", "Persistence", "Surrogate", "everyone", "kept",
+    "kind_of", "load", "make", "read_card", "registry", "surrogate",
+]  # fmt: skip
 
 
 def everyone():
