@@ -77,7 +77,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted((ROOT / "book").glob("[0-9]*.ipynb")):
         nbformat.write(handout(path, given.kind == "solutions"), folder / path.name)
-    shutil.copy(ROOT / "book" / "textbook.py", folder)  # which chapter 11 imports
+    shutil.copy(ROOT / "book" / "textbook.py", folder)  # which the chapter on reservoirs imports
     print(f"{folder}: open them with .venv/bin/jupyter lab {folder}")
 
 

@@ -308,7 +308,7 @@ def render(notebooks, build):
     generated.mkdir()
     (generated / "status.md").write_text(status_table(executed))
     (generated / "modules.md").write_text(module_list())
-    (generated / "headline.png").write_bytes(glued_png(notebooks / "08-comparison.ipynb", "headline-figure"))
+    (generated / "headline.png").write_bytes(glued_png(notebooks / "12-comparison.ipynb", "headline-figure"))
 
     options = ["-W", "-n", "--keep-going", "-q", "--path-output", stage]
     if subprocess.run(

@@ -176,7 +176,7 @@ def long(runs):
 
 
 def reentry(runs):
-    """The re-entry of chapter 2 until it ends by itself, and one that lasts: who fires how often, and until when."""
+    """The re-entry of the book until it ends by itself, and one that lasts: who fires how often, and until when."""
     low = {name: factor * getattr(NORMAL, name) for name, factor in {"gCaL": 0.2, "gKr": 4.0, "gKs": 4.0}.items()}
     for name, side, parameters, duration in (("ends", 120, low, 1200.0), ("lasts", 160, low, 2000.0)):
         tissue = cep.Tissue((side, side), 0.5, 0.125)

@@ -5,6 +5,8 @@ python scripts/make_flow_map.py train [UPDATES]        writes data/models/flow_m
 """
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,10 +15,12 @@ import cepkit as cep
 from cepkit.bench.methods import flow_map
 from cepkit.engine import Engine
 from cepkit.fields import SHEET
-from cepkit.store import data_folder, kept_folder
-from cepkit.training import Drawn, tune
+from cepkit.progress import bar, processors
+from cepkit.store import data_folder, digest, kept_folder
+from cepkit.training import Devices, Drawn, pick_device, tune
 
 STATES, NORMAL = cep.cell.STATES, cep.cell.Conductances()
+BEND, SLOWLY = 4.0, 4.0  # more weight of Vm where APD90 is read, and of the slow concentrations
 STEP = 4.0  # ms between the states that are kept
 RANGE = {"gNa": (0.3, 1.3), "gCaL": (0.1, 1.6), "gKr": (0.15, 3.0), "gKs": (0.15, 4.0), "gto": (0.0, 2.0),
          "gK1": (0.6, 1.6)}  # fmt: skip
@@ -135,44 +139,38 @@ def make(kind, seed):
              spacing=tissue.spacing, diffusivity=np.ravel(tissue.diffusivity)[0])  # fmt: skip
 
 
-class Examples:
-    """Starts of courses: file, frame, node, and the last frame before the next upstroke."""
+class File:
+    """What one file of states gives: starts of courses, what the net is told of them, and the courses.
 
-    def __init__(self, names, settings, rng, like=None, per_sheet=8000):
-        self.ages = flow_map.knots(settings.horizon)
-        self.files, rows, features = [], [], []
-        for number, name in enumerate(names):
-            with np.load(folder / f"{name}.npz") as saved:
-                saved = dict(saved)
-            states = torch.from_numpy(saved.pop("states"))
-            states = torch.cat([states[:1], states])  # the first was kept at the end of the first frame
-            self.files.append(states)
-            pulses = drawn(*name.split("-"))[1]
-            found = (self.on_sheet if "sheet" in name else self.of_cells)(saved, pulses, len(states), rng)
-            if "sheet" in name and len(found) > per_sheet:
-                found = found[np.sort(rng.choice(len(found), per_sheet, replace=False))]
-            rows.append(np.concatenate([np.full((len(found), 1), number), found], 1))
-            print(name, len(found), flush=True)
-            features.append((saved, states, found))
-        self.rows = np.concatenate(rows).astype(np.int64)
-        self.scale(like)
-        self.X = np.concatenate([self.seen(*f) for f in features])
-        self.Y = torch.cat([self.written(states, found) for _, states, found in features])
+    ``found`` has a row for each: frame, node, and the last frame before the next upstroke.
+    """
 
-    def scale(self, like):
-        """Means, spreads and bounds: those of the training data."""
-        if like:
-            for name in ("mean", "std", "step", "floor", "roof"):
-                setattr(self, name, getattr(like, name))
+    def __init__(self, name, scale=None, most=8000):
+        rng, frame = np.random.default_rng([int(name.split("-")[1]), 7]), "sheet" in name
+        with np.load(folder / f"{name}.npz") as saved:
+            self.saved = dict(saved)
+        states = torch.from_numpy(self.saved.pop("states"))
+        self.states = torch.cat([states[:1], states])  # the first was kept at the end of the first frame
+        if scale is None:
             return
-        flat = torch.cat([s[::9].transpose(1, 2).flatten(0, 1)[::7] for s in self.files]).numpy()
-        self.mean, self.std = flat.mean(0), flat.std(0) + 1e-9
-        self.floor, self.roof = flat.min(0), flat.max(0)
-        step = [(s[25:] - s[:-25])[::50].numpy() for s in self.files]
-        self.step = (
-            np.array([np.concatenate([d[:, k].reshape(-1) for d in step]).std() for k in flow_map._SLOW])
-            / self.std[flow_map._SLOW]
-        )
+        self.scale, pulses = scale, drawn(*name.split("-"))[1]
+        self.found = (self.on_sheet if frame else self.of_cells)(pulses, len(self.states), rng)
+        if frame and len(self.found) > most:
+            self.found = self.found[np.sort(rng.choice(len(self.found), most, replace=False))]
+        self.ages = flow_map.knots(flow_map.Settings().horizon)
+
+    @staticmethod
+    def sample(name):
+        """Some of the states (rows, 19) and of the changes of slow ones in 100 ms (rows, 3)."""
+        s = File(name).states
+        step = (s[25:] - s[:-25])[::50, flow_map._SLOW]
+        return s[::9].transpose(1, 2).flatten(0, 1)[::7].numpy(), step.transpose(1, 2).flatten(0, 1).numpy()
+
+    @staticmethod
+    def examples(name, scale):
+        """Features (rows, N_IN), courses in z-scores (rows, knots, 19) and what is left of each [ms]."""
+        file = File(name, scale)
+        return file.seen(), file.written(), STEP * (file.found[:, 2] - file.found[:, 0])
 
     @staticmethod
     def last(events, frame, frames):
@@ -180,11 +178,9 @@ class Examples:
         k = np.searchsorted(events, frame * STEP + 1e-6)
         return frames - 1 if k == len(events) else min(int(events[k] / STEP), frames - 1)
 
-    def of_cells(self, saved, pulses, frames, rng):
-        out, when = [], by_node(saved)
-        touched = np.zeros((len(pulses), len(when)), bool)
-        for k, pulse in enumerate(pulses):
-            touched[k] = pulse.region.values.reshape(-1)
+    def of_cells(self, pulses, frames, rng):
+        out, when = [], by_node(self.saved)
+        touched = np.stack([pulse.region.values.reshape(-1) for pulse in pulses])
         starts = np.array([pulse.start for pulse in pulses])
         for node, times in enumerate(when):
             events = np.sort(np.concatenate([times - 3, starts[touched[:, node]]]))
@@ -198,8 +194,8 @@ class Examples:
                     out.append((rng.integers(first, end - 5), node, end))
         return np.array(out)
 
-    def on_sheet(self, saved, pulses, frames, rng):
-        out, when, own = [], np.sort(saved["when"]), by_node(saved)
+    def on_sheet(self, pulses, frames, rng):
+        out, when, own = [], np.sort(self.saved["when"]), by_node(self.saved)
         starts = np.sort([pulse.start for pulse in pulses])
         for frame in range(80, frames - 20):
             t = frame * STEP
@@ -214,35 +210,33 @@ class Examples:
                     out.append((frame, node, end))
         return np.array(out)
 
-    def seen(self, saved, states, found):
+    def seen(self):
         """What the net is told, as :meth:`cepkit.bench.methods.flow_map.Carrying` does."""
-        shape, out = tuple(saved["shape"]), np.empty((len(found), 0), np.float32)
-        tissue = cep.Tissue(shape, tuple(saved["spacing"]), float(saved["diffusivity"]))
+        saved, found = self.saved, self.found
+        tissue = cep.Tissue(tuple(saved["shape"]), tuple(saved["spacing"]), float(saved["diffusivity"]))
         smooth = flow_map.Smoothing(tissue, np.arange(tissue.size))
         out = np.empty((len(found), flow_map.N_IN), np.float32)
         for frame in np.unique(found[:, 0]):
-            of, S = found[:, 0] == frame, states[frame].numpy()
-            z = (S - self.mean[:, None]) / self.std[:, None]
+            of, S = found[:, 0] == frame, self.states[frame].numpy()
+            z = (S - self.scale["mean"][:, None]) / self.scale["std"][:, None]
             node, near = found[of, 1], z.T[:, flow_map._NEAR]
             parts = [(wide - near)[node] for wide in smooth(near)]
             out[of] = flow_map.told(S[:, node].T, z[:, node].T, parts, saved["told"][node])
         return out
 
-    def written(self, states, found):
-        """z-scores at the knots (rows, knots, 19), in half precision, of one file."""
-        ages = torch.from_numpy(self.ages / STEP).long()
-        out = torch.empty(len(found), len(ages), len(STATES)).half()
-        mean, std = torch.from_numpy(self.mean), torch.from_numpy(self.std)
-        for k in range(0, len(found), 2000):
-            frame, node, end = torch.from_numpy(found[k : k + 2000].astype(np.int64)).T
-            at = torch.minimum(frame[:, None] + ages, end[:, None])  # knots are whole frames
-            out[k : k + 2000] = ((states[at, :, node[:, None]] - mean) / std).half()
+    def written(self):
+        """z-scores at the knots (rows, knots, 19), in half precision; the slow ones as changes in their steps."""
+        ages, mean, std = self.ages / STEP, self.scale["mean"], self.scale["std"]
+        unit = std[flow_map._SLOW] * self.scale["step"]
+        out = np.empty((len(self.found), len(ages), len(STATES)), np.float16)
+        for k in range(0, len(out), 2000):
+            frame, node, end = self.found[k : k + 2000].T
+            at = np.minimum(frame[:, None] + ages.astype(int), end[:, None])  # knots are whole frames
+            S = self.states.numpy()[at, :, node[:, None]]
+            out[k : k + 2000] = (S - mean) / std
+            slow = flow_map._SLOW
+            out[k : k + 2000][..., slow] = (S - self.states.numpy()[frame, :, node][:, None])[..., slow] / unit
         return out
-
-    def courses(self, pick):
-        """z-scores at the knots (batch, knots, 19) and their weights (batch, knots)."""
-        left = STEP * (self.rows[pick, 3] - self.rows[pick, 1])
-        return self.Y[pick].float(), torch.from_numpy((self.ages <= left[:, None]).astype(np.float32))
 
 
 def by_node(saved):
@@ -251,80 +245,117 @@ def by_node(saved):
     return np.split(when, np.searchsorted(node, np.arange(1, int(np.prod(saved["shape"])))))
 
 
-def train(updates, rank=96, hidden=192):
-    torch.manual_seed(0)
-    rng, settings = np.random.default_rng(0), flow_map.Settings(hidden=hidden, rank=rank)
-    names = sorted(p.stem for p in folder.glob("*.npz"))
-    test = [n for n in names if int(n.split("-")[1]) >= 90]
-    learnt = Examples([n for n in names if n not in test], settings, rng)
-    held = Examples(test, settings, rng, learnt)
-    x_mean, x_std = learnt.X.mean(0), learnt.X.std(0) + 1e-6
-    network = flow_map.Course(flow_map.N_IN, hidden, rank, len(learnt.ages))
-    gap = torch.from_numpy(np.gradient(learnt.ages)).float()
-    fade = torch.exp(-torch.from_numpy(learnt.ages) / flow_map.FADE).float()[:, None]
-    step = torch.from_numpy(learnt.step).float()
-    weight_of = torch.ones(len(STATES))
-    weight_of[0] = 6.0
+def scaling(names, pool):
+    """Means, spreads and bounds of the training data."""
+    flat, step = (np.concatenate(parts) for parts in zip(*pool.map(File.sample, names), strict=True))
+    std = flat.std(0) + 1e-9
+    return {"mean": flat.mean(0), "std": std, "floor": flat.min(0), "roof": flat.max(0),
+            "step": step.std(0) / std[flow_map._SLOW]}  # fmt: skip
 
-    def error(network, examples, pick):
-        truth, weight = examples.courses(pick)
-        X = examples.X[pick]
-        out = network(torch.from_numpy((X - x_mean) / x_std))
-        own = torch.from_numpy(X[:, None, : len(STATES)])
-        found = out + (own - out[:, :1]) * fade
-        d = found - truth
-        slow = (out - out[:, :1])[..., flow_map._SLOW] - (truth - own)[..., flow_map._SLOW] / step
-        d = torch.cat([d[..., [k for k in range(len(STATES)) if k not in flow_map._SLOW]], slow], -1)
-        return d, (weight * gap)[..., None]
+
+class Fit:
+    """A course net and the error of its courses: examples X, Y, left are tensors on the device."""
 
     order = [k for k in range(len(STATES)) if k not in flow_map._SLOW] + flow_map._SLOW
-    scale = weight_of[order]
 
-    def loss(network, pick, done):
-        d, w = error(network, learnt, pick)
-        found = ((d[..., 0] ** 2 * w[..., 0]).sum(1) / w[..., 0].sum(1)).detach()
-        doubt = network.doubt(torch.from_numpy((learnt.X[pick] - x_mean) / x_std))[:, 0]
-        return (d**2 * w * scale).mean() / 4 + 0.01 * ((doubt - torch.log10(found + 1e-6)) ** 2).mean()
+    def __init__(self, settings, scale, X, device):
+        self.ages = flow_map.knots(settings.horizon)
+        to = lambda a: torch.from_numpy(np.asarray(a, np.float32)).to(device)  # noqa: E731
+        self.x_mean, self.x_std = to(X.mean(0)), to(X.std(0) + 1e-6)
+        self.age, self.gap = to(self.ages), to(np.gradient(self.ages))
+        self.fade = torch.exp(-self.age / flow_map.FADE)[:, None]
+        self.bend = (to([-74.0]) - float(scale["mean"][0])) / float(scale["std"][0]), 5.0 / float(scale["std"][0])
+        self.weight = torch.ones(len(STATES), device=device)
+        self.weight[0] = 6.0  # Vm
+        self.weight[-3:] = SLOWLY
+
+    def normal(self, X):
+        return (X - self.x_mean) / self.x_std
+
+    def error(self, network, X, Y, left):
+        """Errors (batch, knots, 19), those of the slow ones in their steps, and weights of the knots."""
+        truth, own = Y.float(), X[:, None, : len(STATES)]
+        out = network(self.normal(X))
+        slow = (out - out[:, :1] - truth)[..., flow_map._SLOW]
+        d = out + (own - out[:, :1]) * self.fade - truth
+        return torch.cat([d[..., self.order[:-3]], slow], -1), self.gap * (self.age <= left[:, None]), truth[..., 0]
+
+    def loss(self, network, examples, done):
+        d, w, V = self.error(network, *examples)
+        e = d**2 * w[..., None] * self.weight
+        bend = 1 + BEND * torch.exp(-(((V - self.bend[0]) / self.bend[1]) ** 2))  # where APD90 is read
+        found = ((d[..., 0] ** 2 * w).sum(1) / w.sum(1)).detach()
+        doubt = network.doubt(self.normal(examples[0]))[:, 0]
+        error = (e[..., 1:].sum() + (e[..., 0] * bend).sum()) / e.numel()
+        return error / 4 + 0.01 * ((doubt - torch.log10(found + 1e-6)) ** 2).mean()
 
     @torch.no_grad()
-    def validate(network):
-        total = 0.0
-        for kind in ("cells", "sheet"):
-            rows = np.flatnonzero([kind in test[k] for k in held.rows[:, 0]])
-            pick = np.random.default_rng(1).choice(rows, min(2000, len(rows)), replace=False)
-            d, w = error(network, held, pick)
-            e = (d**2 * w).sum((0, 1)) / w.sum((0, 1))
-            rms = ((d[..., 0] ** 2 * w[..., 0]).sum(1) / w[..., 0].sum(1)).sqrt() * held.std[0]
-            print(kind, {STATES[k]: f"{float(e[order.index(k)]):.1e}" for k in (0, 12, 13, 14, 5, 8, 3, 17, 18)},
-                  f"RMSE {rms.median():.2f} {rms.quantile(0.95):.2f} mV", flush=True)  # fmt: skip
-            doubt = network.doubt(torch.from_numpy((held.X[pick] - x_mean) / x_std))[:, 0]
-            sure = doubt < 2 * np.log10(flow_map.DOUBT / held.std[0])
-            most = f"95 % {rms[sure].quantile(0.95):.2f}, worst {rms[sure].max():.1f} mV"
-            print(f"  sure of {sure.float().mean():.1%}: {most}", flush=True)
-            total += float(e.mean())
-        return total
+    def judge(self, network, examples, std):
+        """Mean error in z-scores of examples, of which a line is printed."""
+        d, w, V = self.error(network, *examples)
+        e = ((d**2 * w[..., None]).sum((0, 1)) / w.sum()).cpu()
+        rms = ((d[..., 0] ** 2 * w).sum(1) / w.sum(1)).sqrt() * std
+        near = std * d[..., 0][(((V - self.bend[0]) / self.bend[1]).abs() < 1) & (w > 0)]
+        sure = network.doubt(self.normal(examples[0]))[:, 0] < 2 * np.log10(flow_map.DOUBT / std)
+        low, high = (rms[sure].quantile(q) if sure.any() else np.nan for q in (0.95, 1.0))
+        shown = {n: f"{e[self.order.index(STATES.index(n))]:.1e}" for n in ("Vm", "Cai", "CaSS", *flow_map.SLOW)}
+        print(shown,
+              f"RMSE {rms.median():.2f} {rms.quantile(0.95):.2f} mV; bend {near.square().mean().sqrt():.2f} mV, mean "
+              f"{near.mean():.2f}; sure of {sure.float().mean():.1%}: 95 % {low:.2f}, worst {high:.1f} mV", flush=True)
+        return float(e.mean())
 
-    draw = Drawn(lambda: torch.randint(len(learnt.rows), (256,)).numpy(), seed=0)
-    epochs = max(1, updates // 2000)
-    tune(network, draw, loss, epochs=epochs, updates=min(updates, 2000), learning_rate=3e-3, schedule="one-cycle",
-         clip=1.0, validate=validate, checkpoint=folder / "checkpoint")  # fmt: skip
-    (folder / "checkpoint").unlink()
+
+def gathered():
+    """Names, scales, and per file what :meth:`File.examples` gives."""
+    names = sorted(p.stem for p in folder.glob("*.npz"))
+    with ProcessPoolExecutor(processors()) as pool:
+        scale = scaling([n for n in names if int(n.split("-")[1]) < 90], pool)
+        return names, scale, list(bar(pool.map(partial(File.examples, scale=scale), names), "examples", "file"))
+
+
+def train(updates=150_000, rank=96, hidden=256, batch=1024, device="auto", target="models"):
+    """The net, on the files with seeds below 90; those from 90 on choose the weights."""
+    settings, (names, scale, found) = flow_map.Settings(hidden=hidden, rank=rank), gathered()
+    torch.manual_seed(0)
+    device = pick_device(device)
+
+    def joined(wanted):
+        parts = (f for n, f in zip(names, found, strict=True) if wanted(n, int(n.split("-")[1]) >= 90))
+        return [np.concatenate(p) for p in zip(*parts, strict=True)]
+
+    X, Y, left = joined(lambda name, late: not late)
+    fit, std = Fit(settings, scale, X, device), float(scale["std"][0])
+    examples, held = [torch.from_numpy(a).to(device) for a in (X, Y, left)], []
+    for kind in ("cells", "sheet"):
+        some = joined(lambda name, late, kind=kind: late and kind in name)
+        pick = np.random.default_rng(1).choice(len(some[0]), min(4000, len(some[0])), replace=False)
+        held.append([torch.from_numpy(a[pick]).to(device) for a in some])
+
+    def draw():
+        pick = torch.randint(len(X), (batch,), device=device)
+        return [part[pick] for part in examples]
+
+    network, epochs = flow_map.Course(flow_map.N_IN, hidden, rank, len(fit.ages)), max(1, updates // 5000)
+    tune(network, Drawn(draw, seed=0), fit.loss, epochs=epochs, updates=min(updates, 5000), learning_rate=3e-3,
+         schedule="one-cycle", clip=1.0, validate=lambda n: sum(fit.judge(n, some, std) for some in held),
+         checkpoint=(checkpoint := folder / f"checkpoint-{hidden}-{rank}"), on=Devices(device))  # fmt: skip
+    checkpoint.unlink()
     far = []
     with torch.no_grad():
-        for k in range(0, len(learnt.X), 4096):
-            z = network(torch.from_numpy((learnt.X[k : k + 4096] - x_mean) / x_std))[:, 0].numpy()
-            far.append(np.abs(learnt.X[k : k + 4096, : len(STATES)] - z))
-    far = 2 * np.quantile(np.concatenate(far), 0.999, 0) * learnt.std
+        for rows in examples[0].split(4096):
+            far.append((rows[:, : len(STATES)] - network(fit.normal(rows))[:, 0]).abs().cpu().numpy())
+    far = 2 * np.quantile(np.concatenate(far), 0.999, 0) * scale["std"]
     far[flow_map._SLOW] = np.inf
-    scale = {"low": learnt.X.min(0), "high": learnt.X.max(0), "x_mean": x_mean, "x_std": x_std, "far": far}
-    scale |= {name: getattr(learnt, name) for name in flow_map.SCALES if name not in scale}
-    tensors = network.state_dict() | {n: torch.from_numpy(np.asarray(v, np.float32)) for n, v in scale.items()}
+    scale |= {"low": X.min(0), "high": X.max(0), "far": far}
+    scale |= {"x_mean": fit.x_mean.cpu(), "x_std": fit.x_std.cpu()}
+    tensors = network.cpu().state_dict() | {n: torch.from_numpy(np.asarray(v, np.float32)) for n, v in scale.items()}
     model = flow_map.FlowMap(settings)
     model.pace()
     model._restore({"state": model.state} | tensors, {})
-    model.card = {"data": {"files": names}, "seed": 0, "updates": updates}
-    model.card["weights"] = sum(p.numel() for p in network.parameters())
-    model.save(kept_folder() / "models" / "flow_map")
+    model.card = {"data": {"files": names, "hash": digest(Y, left)}, "seed": 0, "updates": updates, "batch": batch,
+                  "device": torch.cuda.get_device_name() if device.type == "cuda" else "processor",
+                  "weights": sum(p.numel() for p in network.parameters())}  # fmt: skip
+    model.save(kept_folder() / target / "flow_map")
 
 
 if __name__ == "__main__":
@@ -335,4 +366,4 @@ if __name__ == "__main__":
                 make(kind, seed)
                 print(kind, seed, flush=True)
     else:
-        train(int(sys.argv[2]) if len(sys.argv) > 2 else 40_000, *map(int, sys.argv[3:]))
+        train(*map(int, sys.argv[2:]))

@@ -1,6 +1,6 @@
 """The table of ``make bench``: one row a benchmark, with the machine it ran on.
 
-With ``--keep`` it is also written to ``data/speed.json``, which chapter 2 shows.
+With ``--keep`` it is also written to ``data/speed.json``, which the chapter on speed shows.
 """
 
 import json

@@ -60,6 +60,11 @@ def test_upstrokes_are_told_by_fine_frames_alone():
     assert fine == pytest.approx(coarse, rel=0.02) and fine > 250 and np.isnan(hidden)
 
 
+def test_restitution_after_a_long_train():
+    few, many = (measure.restitution(500.0, beats, [330.0, 400.0]) for beats in (60, 80))
+    assert abs(many.APD - few.APD).max() < 3
+
+
 def test_restitution_between_frames():
     """No hole where a premature stimulus falls between two frames; the value at 333.33 ms is that of finer frames."""
     curve = measure.restitution(600.0, 4, np.linspace(320, 400, 7))

@@ -27,7 +27,8 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     protocol = periodic(s1, beats, each) + Protocol(
         Stimulus(last + interval, each & (each["x"] == k)) for k, interval in enumerate(intervals)
     )
-    Vm = simulate(row, protocol, last + np.ceil(intervals.max()) + 600.0, **FINE | cell)["Vm"]
+    run = simulate(row, protocol, last + np.ceil(intervals.max()) + 600.0, **FINE | cell)
+    Vm = run["Vm"].sel(time=slice(last, None))
     # The cell whose premature stimulus comes last shows the train undisturbed.
     train = Vm[:, intervals.argmax()].sel(time=slice(last, last + intervals.max()))
     before = action_potential(train, fraction)

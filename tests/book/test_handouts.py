@@ -71,7 +71,7 @@ def test_a_handout_runs_from_top_to_bottom(solutions, tmp_path, monkeypatch):
     papermill = pytest.importorskip("papermill")
     for name, value in (("RETRAIN", "0"), ("TQDM_DISABLE", "1")):
         monkeypatch.setenv(name, value)
-    nbformat.write(handouts.handout(ROOT / "book" / "04-sequences.ipynb", solutions), tmp_path / "chapter.ipynb")
+    nbformat.write(handouts.handout(ROOT / "book" / "08-sequences.ipynb", solutions), tmp_path / "chapter.ipynb")
     executed = papermill.execute_notebook(
         tmp_path / "chapter.ipynb",
         tmp_path / "executed.ipynb",

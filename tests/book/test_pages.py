@@ -50,7 +50,7 @@ def test_the_preface_shows_what_the_comparison_computed(html, soups):
     tables = [table for table in preface.find_all("table") if "lstm" in table.text.lower()]
     assert len(tables) == 2
     numbers = [n for table in tables for n in re.findall(r"\d+\.\d+", table.text)]
-    notebook = (ROOT / "book" / "08-comparison.ipynb").read_text()
+    notebook = (ROOT / "book" / "12-comparison.ipynb").read_text()
     assert numbers and all(number in notebook for number in numbers)
 
 

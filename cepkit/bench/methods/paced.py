@@ -42,7 +42,7 @@ class Settings:
     learning_rate: float = 3e-3  # of Adam, falling to 0 along a half cosine
     samples: int = 240_000  # most activations of single nodes that the response learns from
     noise: float = 0.04  # error put on the state before an activation [its spread], as a free run has its own
-    without: tuple = ()  # GROUPS of features that the response does not see: what they buy is in chapter 14
+    without: tuple = ()  # GROUPS of features that the response does not see: the book shows what they buy
     seed: int = 0
 
 
