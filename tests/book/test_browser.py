@@ -32,7 +32,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 AXE = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 BRIEF = {"resultTypes": ["violations"], "preload": False}  # it would ask for style sheets at wrong addresses
-WIDE, NARROW = {"width": 1300, "height": 900}, {"width": 390, "height": 800}
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 
 # Contrast is slow to measure, and most text of a page looks like other text of it: one example of each look is enough.
 MARK_LOOKS = """() => {
@@ -57,6 +57,22 @@ SIDEWAYS = """() => {
   return page.scrollWidth <= wide ? [] : [...document.querySelectorAll('article *')]
     .filter(e => e.getBoundingClientRect().right > wide + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120))
     .concat(`the page is ${page.scrollWidth} px wide`);
+}"""
+
+# With everything open: blocks of code and tables that are wider than the box that shows them.
+CUT = """() => {
+  document.querySelectorAll('article details').forEach(e => { e.open = true; });
+  document.querySelectorAll('article .toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
+  dispatchEvent(new Event('resize'));
+  const over = e => {
+    for (let up = e; up && up.tagName !== 'ARTICLE'; up = up.parentElement) {
+      const clips = getComputedStyle(up).overflowX !== 'visible';
+      if (up.clientWidth && up.scrollWidth > up.clientWidth + 1 && clips) return true;
+    }
+    return e.getBoundingClientRect().right > innerWidth + 1;
+  };
+  return [...document.querySelectorAll('article :is(pre, table)')].filter(e => e.offsetWidth && over(e))
+    .map(e => `cut at ${innerWidth} px: ${e.textContent.trim().slice(0, 80)}`);
 }"""
 
 
@@ -155,10 +171,11 @@ def test_page(name, page, address):
     page.evaluate(AXE)
     rest = {"rules": {"color-contrast": {"enabled": False}}, **BRIEF}
     found = page.evaluate(RUN_AXE, ["html", rest]) + contrast(page, "light") + contrast(page, "dark")
+    found += page.evaluate(CUT)
     page.set_viewport_size(NARROW)
     page.wait_for_timeout(400)  # until the theme has let the keyboard into what scrolls now
     options = {"runOnly": ["scrollable-region-focusable"], **BRIEF}
-    found += page.evaluate(SIDEWAYS) + page.evaluate(RUN_AXE, ["html", options])
+    found += page.evaluate(SIDEWAYS) + page.evaluate(CUT) + page.evaluate(RUN_AXE, ["html", options])
     assert not found + page.trouble
 
 
