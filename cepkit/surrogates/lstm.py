@@ -19,7 +19,6 @@ class Settings(Common):
     layers: int = 2
     dropout: float = 0.0  # between the layers
     forget_bias: float = 0.0  # added to the forget gates' bias at the start
-    reads_all: bool = False  # from the first refit on the dense layer reads all LSTM layers, not the last one alone
     memory: int = 0  # an eighth of the gates start with memories of 1 to so many frames (Tallec and Ollivier 2018)
     level: float = 0.0  # weight of the error of a free run's mean, beside that of its frames
     finish: Training | None = None  # after ``training`` on true frames, one on the network's own output,
@@ -75,7 +74,7 @@ class LSTMNetwork(nn.Module):
 
     def forward(self, x, h=None):
         """Frames x of shape (batch, time, N_in) to the frames that follow each, and the last hidden state."""
-        out, h = self.NN_LSTM(x, h) if self.g.in_features == self.NN_LSTM.hidden_size else self.each_layer(x, h)
+        out, h = self.NN_LSTM(x, h)
         return self.g(out), h
 
     def step(self, x, h):
@@ -83,26 +82,16 @@ class LSTMNetwork(nn.Module):
         x, h = self(x[:, None], h)
         return x[:, 0], h
 
-    def each_layer(self, x, h=None):
-        """As NN_LSTM, but the outputs of all layers, side by side."""
-        out, state, how = [], [], (True, 1, 0.0, self.training, False, True)  # biases, one layer, no dropout, one way
-        for k, weights in enumerate(self.NN_LSTM.all_weights):
-            zero = x.new_zeros(1, len(x), self.NN_LSTM.hidden_size)
-            x, *last = torch.lstm(x, [zero, zero] if h is None else [part[k : k + 1] for part in h], weights, *how)
-            out.append(x)
-            state.append(last)
-        return torch.cat(out, -1), tuple(map(torch.cat, zip(*state, strict=True)))
-
     def run_free(self, x, steps):
         """Algorithm 2 after a warm-up: ``steps`` frames that follow the frames x, shape (batch, time, N_in)."""
         return self.g(self.outputs(x, steps))
 
     def outputs(self, x, steps):
-        """What g reads in a free run, shape (batch, steps, H), or all layers' outputs side by side.
+        """What g reads in a free run, shape (batch, steps, H).
 
         g and the input weights of the first layer are two linear maps in a row.  Multiplied once,
-        W_ih (g u + b) becomes (W_ih g) u + W_ih b, and the loop carries the few numbers u = h_t
-        instead of a whole frame: the same numbers, many times faster.
+        W_ih (g u + b) becomes (W_ih g) u + W_ih b, and the loop carries the few numbers u = h_t of
+        the last layer instead of a whole frame: the same numbers, many times faster.
         """
         _, (h, c) = self.NN_LSTM(x)
         first, *rest = self.NN_LSTM.all_weights
@@ -112,21 +101,17 @@ class LSTMNetwork(nn.Module):
 
 
 def run_layers(layers, h, c, steps):
-    """What a free run of LSTM layers feeds back, now and in ``steps`` steps: (batch, steps + 1, H of one or more).
-
-    The first layer's input weights say how many of the last layers are fed back.
-    """
-    read = layers[0][0].shape[1] // h.shape[-1]
+    """Outputs of the last of some LSTM layers, now and in ``steps`` steps of a free run, (batch, steps + 1, H)."""
 
     def step(u, state):
         new = []
         for weights, (h, c) in zip(layers, state, strict=True):
-            new.append(torch.lstm_cell(u, (h, c), *weights))
-            u = new[-1][0]
-        return torch.cat([h for h, _ in new[-read:]], -1), new
+            h, c = torch.lstm_cell(u, (h, c), *weights)
+            new.append((h, c))
+            u = h
+        return u, new
 
-    start = torch.cat([*h[-read:]], -1)
-    return torch.stack([start, *free_run(step, start, list(zip(h, c, strict=True)), steps)], 1)
+    return torch.stack([h[-1], *free_run(step, h[-1], list(zip(h, c, strict=True)), steps)], 1)
 
 
 def next_frame(network, X_b, unit=1.0):

@@ -52,19 +52,15 @@ def add_product(low, high, x, W, out):
 
 
 @jit
-def forward(low, high, W_back, W_in, W_own, bias, G, C, Y):
+def forward(low, high, W_in, W_own, bias, G, C, Y):
     """Fill gates G (layers, steps, batch, 4 H), cells C and outputs Y (layers, steps + 1, batch, H)."""
-    layers, steps, H, back = G.shape[0], G.shape[1], C.shape[3], len(G) - len(W_back)
+    layers, steps, H = G.shape[0], G.shape[1], C.shape[3]
     for t in range(steps):
         for k in range(layers):
             gates, before, after = G[k, t], C[k, t], C[k, t + 1]
             for b in range(low, high):
                 gates[b] = bias[k]
-            if k == 0:
-                for q in range(len(W_back)):
-                    add_product(low, high, Y[back + q, t], W_back[q], gates)
-            else:
-                add_product(low, high, Y[k - 1, t + 1], W_in[k - 1], gates)
+            add_product(low, high, Y[-1, t] if k == 0 else Y[k - 1, t + 1], W_in[k], gates)
             add_product(low, high, Y[k, t], W_own[k], gates)
             for b in range(low, high):
                 g, c, y = gates[b], after[b], Y[k, t + 1, b]
@@ -76,9 +72,9 @@ def forward(low, high, W_back, W_in, W_own, bias, G, C, Y):
 
 
 @jit
-def backward(low, high, W_back, W_in, W_own, G, C, Y, dY, dC):
+def backward(low, high, W_in, W_own, G, C, Y, dY, dC):
     """Turn the gates G into gradients of their sums; dY, the loss's gradients of Y, and dC (layers, batch, H) grow."""
-    layers, steps, H, back = G.shape[0], G.shape[1], C.shape[3], len(G) - len(W_back)
+    layers, steps, H = G.shape[0], G.shape[1], C.shape[3]
     for t in range(steps - 1, -1, -1):
         for k in range(layers - 1, -1, -1):
             for b in range(low, high):
@@ -89,11 +85,7 @@ def backward(low, high, W_back, W_in, W_own, G, C, Y, dY, dC):
                     g[j], g[H + j] = d * u * i * (ONE - i), d * before[j] * f * (ONE - f)
                     g[2 * H + j], g[3 * H + j] = d * i * (ONE - u * u), dy[j] * c * o * (ONE - o)
                     dc[j] = d * f
-            if k == 0:
-                for q in range(len(W_back)):
-                    add_product(low, high, G[0, t], W_back[q], dY[back + q, t])
-            else:
-                add_product(low, high, G[k, t], W_in[k - 1], dY[k - 1, t + 1])
+            add_product(low, high, G[k, t], W_in[k], dY[-1, t] if k == 0 else dY[k - 1, t + 1])
             add_product(low, high, G[k, t], W_own[k], dY[k, t])
 
 
@@ -111,41 +103,37 @@ def can_run(h):
 
 
 def run(layers, h, c, steps):
-    """As :func:`cepkit.surrogates.lstm.run_layers`."""
-    (first, *W_in), W_own, b_in, b_own = zip(*layers, strict=True)
-    W_back, W_own, b_in, b_own = map(torch.stack, (first.split(h.shape[-1], 1), W_own, b_in, b_own))
-    W_in = torch.stack(W_in) if W_in else W_own[:0]
-    return torch.cat([*Unrolled.apply(W_back, W_in, W_own, b_in + b_own, h, c, steps)], -1).transpose(0, 1)
+    """Outputs of the last of some LSTM layers, now and in ``steps`` steps of a free run, (batch, steps + 1, H)."""
+    W_in, W_own, b_in, b_own = (torch.stack(parts) for parts in zip(*layers, strict=True))
+    return Unrolled.apply(W_in, W_own, b_in + b_own, h, c, steps).transpose(0, 1)
 
 
 class Unrolled(torch.autograd.Function):
-    """Outputs (read, steps + 1, batch, H) of the last layers, those that are fed back, the first being what came in.
+    """Outputs (steps + 1, batch, H) of the last layer, the first being what came in, fed back into the first layer.
 
-    ``W_back`` has the shape (read, 4 H, H), ``W_in`` (layers - 1, 4 H, H), ``W_own`` (layers, 4 H, H), ``bias``
-    (layers, 4 H), ``h`` and ``c`` (layers, batch, H).
+    ``W_in`` and ``W_own`` have the shape (layers, 4 H, H), ``bias`` (layers, 4 H), ``h`` and ``c`` (layers, batch, H).
     """
 
     @staticmethod
-    def forward(ctx, W_back, W_in, W_own, bias, h, c, steps):
+    def forward(ctx, W_in, W_own, bias, h, c, steps):
         """The run, of which all gates, cells and outputs are kept."""
         layers, batch, H = h.shape
         G = torch.empty(layers, steps, batch, 4 * H)
         C, Y = torch.empty(2, layers, steps + 1, batch, H)
         C[:, 0], Y[:, 0] = c, h
-        shared(forward, batch, *(W.transpose(1, 2).contiguous() for W in (W_back, W_in, W_own)), bias, G, C, Y)
-        ctx.save_for_backward(W_back, W_in, W_own, G, C, Y)
-        return Y[-len(W_back) :].clone()
+        shared(forward, batch, *(W.transpose(1, 2).contiguous() for W in (W_in, W_own)), bias, G, C, Y)
+        ctx.save_for_backward(W_in, W_own, G, C, Y)
+        return Y[-1].clone()
 
     @staticmethod
     def backward(ctx, gradient):
         """Backpropagation through time."""
-        W_back, W_in, W_own, G, C, Y = ctx.saved_tensors
-        dY, dC, back = torch.zeros_like(Y), torch.zeros_like(C[:, 0]), len(G) - len(W_back)
-        dY[back:] = gradient
-        shared(backward, Y.shape[2], *(W.contiguous() for W in (W_back, W_in, W_own)), G, C, Y, dY, dC)
-
-        def sums(g, x):
-            return torch.einsum("ktbi,ktbj->kij", g, x)
-
-        dW_back = sums(G[:1].expand(len(W_back), -1, -1, -1), Y[back:, :-1])
-        return dW_back, sums(G[1:], Y[:-1, 1:]), sums(G, Y[:, :-1]), G.sum((1, 2)), dY[:, 0], dC, None
+        W_in, W_own, G, C, Y = ctx.saved_tensors
+        dY, dC = torch.zeros_like(Y), torch.zeros_like(C[:, 0])
+        dY[-1] = gradient
+        shared(backward, Y.shape[2], W_in.contiguous(), W_own.contiguous(), G, C, Y, dY, dC)
+        read = [Y[-1, :-1], *Y[:-1, 1:]]  # what each layer was fed
+        sums = [(g.flatten(0, 1).T @ x.flatten(0, 1), g.flatten(0, 1).T @ y[:-1].flatten(0, 1))
+                for g, x, y in zip(G, read, Y, strict=True)]  # fmt: skip
+        dW_in, dW_own = (torch.stack(d) for d in zip(*sums, strict=True))
+        return dW_in, dW_own, G.sum((1, 2)), dY[:, 0], dC, None
