@@ -83,20 +83,25 @@ def forecast_frames(truth, forecasts, times, columns=6, time="lead_time"):
     return sheets(named, times, columns, drawn(truth).min(), drawn(truth).max(), time)
 
 
-def film(fields, times, alt, still, x="time"):
+def film(fields, times, alt, still, x="time", apart=None):
     """A looping film of one field on (``x``, y, x), or of several by label or model, side by side; 2 kB a frame.
 
     It shows the ``times`` [ms], 20 a second; on paper, and for those who want no motion, only ``still`` [ms].
+    With ``apart`` a last panel has the second field less the first, up to so much.
     """
     named = fields if isinstance(fields, dict) else {"": fields}
     shown = [f.sel({x: np.asarray(times, float)}, method="nearest").transpose(x, "y", "x") for f in named.values()]
     low, high = min(drawn(f).min() for f in shown), max(drawn(f).max() for f in shown)
-    fig, axes = new(1, len(shown), height=2.9, width=0.4 + 2.7 * len(shown), dpi=110)
-    images = []
-    for ax, name, field in zip(axes[0], named, shown, strict=True):
-        images.append(draw_map(ax, field[0], look(name)["label"], vmin=low, vmax=high))
+    looks = [(look(name)["label"], "viridis", low, high) for name in named]
+    if apart:
+        shown.append((shown[1] - shown[0].values).assign_attrs(shown[0].attrs))
+        looks.append(("difference", "RdBu_r", -apart, apart))
+    fig, axes = new(1, len(shown), height=2.5 if apart else 2.9, width=min(7.6, 0.4 + 2.7 * len(shown)), dpi=110)
+    images = [draw_map(ax, f[0], *how) for ax, how, f in zip(axes[0], looks, shown, strict=True)]
+    for ax in axes[0]:
         ax.axis("off")
-    fig.colorbar(images[-1], ax=axes, label=label_of(shown[0]), shrink=0.9)
+    for k in range(len(named) - 1, len(shown)):
+        fig.colorbar(images[k], ax=axes[0, k], label=label_of(shown[0]), shrink=0.9)
     clock = axes[0, 0].text(0, -0.03, "0000 ms", transform=axes[0, 0].transAxes, va="top", family="DejaVu Sans Mono")
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # from here on nothing moves but the wave

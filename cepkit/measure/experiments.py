@@ -24,10 +24,8 @@ def restitution(s1, beats, intervals, fraction=0.9, **cell):
     row = Tissue((len(intervals),), spacing=1.0, diffusivity=0.0)  # all at once, in cells that are not coupled
     each = everywhere(row)
     last = (beats - 1) * s1
-    protocol = periodic(s1, beats, each) + Protocol(
-        Stimulus(last + interval, each & (each["x"] == k)) for k, interval in enumerate(intervals)
-    )
-    run = simulate(row, protocol, last + np.ceil(intervals.max()) + 600.0, **FINE | cell)
+    S2 = [Stimulus(last + interval, each & (each["x"] == k)) for k, interval in enumerate(intervals)]
+    run = simulate(row, periodic(s1, beats, each) + Protocol(S2), last + np.ceil(max(intervals)) + 600.0, **FINE | cell)
     Vm = run["Vm"].sel(time=slice(last, None))
     # The cell whose premature stimulus comes last shows the train undisturbed.
     train = Vm[:, intervals.argmax()].sel(time=slice(last, last + intervals.max()))

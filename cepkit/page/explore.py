@@ -57,9 +57,8 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
     protocol = pacing.periodic(cycle_length, beats, region.everywhere(tissue))
 
     def run(**percent):
-        changes = {name: getattr(normal, name) * value / 100 for name, value in percent.items()}
-        settings = {"dt": "adaptive", "parameters": changes, "progress": False, "threads": 1}
-        return simulate(tissue, protocol, duration, **settings).isel(y=0, x=0)
+        own = {name: getattr(normal, name) * value / 100 for name, value in percent.items()}
+        return simulate(tissue, protocol, duration, parameters=own, progress=False, threads=1)[{"y": 0, "x": 0}]
 
     before = run()
 
@@ -74,8 +73,7 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
 
     def update(**percent):
         now = run(**percent)
-        panels = [panel(now, "Vm", -100, 65), panel(now, "Cai", 0, 2.5)]
-        last = measure.beat(now, beats, cycle_length)
+        panels, last = [panel(now, "Vm", -100, 65), panel(now, "Cai", 0, 2.5)], measure.beat(now, beats, cycle_length)
         rest, peak, APD = float(last.Vm[0]), float(last.Vm.max()), float(measure.beats(last.Vm).APD[0])
         calcium = f"peak calcium {1e3 * float(last.Cai.max()):.2f} µM"
         if peak < 0 or np.isnan(APD):
@@ -104,9 +102,8 @@ def explore_restitution(curves=None, beats=5):
     def update(kind, s1, s2):
         number = list(KINDS.values()).index(kind)
         protocol, last = pacing.s1s2(s1, beats, s2, region.everywhere(cell)), (beats - 1) * s1
-        settings = {"cell_type": kind, "save": ("Vm",), "progress": False, "threads": 1}
-        Vm = simulate(cell, protocol, last + s2 + 500.0, **settings).Vm.isel(y=0, x=0).sel(time=slice(last, None))
-        Vm = Vm.assign_coords(time=Vm.time - last)
+        run = simulate(cell, protocol, last + s2 + 500.0, cell_type=kind, save=("Vm",), progress=False, threads=1)
+        Vm = run.assign_coords(time=run.time - last).Vm[:, 0, 0].sel(time=slice(0, None))
         before = measure.beats(Vm.sel(time=slice(0, s2))).isel(beat=0)
         rest, APD = s2 - float(before.repolarisation), measure.premature(Vm, s2, before)
         placed = bool(np.isfinite([rest, APD]).all())
@@ -178,9 +175,8 @@ def explore_scorecard(table=None):
         raise ValueError(f"table lacks the columns {missing}; hand over what cep.bench.kept_scorecard returns")
     tests = [name for name in dict.fromkeys(table.test) if name not in ("cost", "all")]
     table = table[table.test.isin(tests)].assign(variable=table.variable.fillna(""))
-    parts = {label: table[(table.metric == m) & (table.variable == v)] for label, (m, v) in SHOWN.items()}
-    parts = {label: part for label, part in parts.items() if len(part)}
-    if not parts:
+    rows = {label: table[(table.metric == m) & (table.variable == v)] for label, (m, v) in SHOWN.items()}
+    if not (parts := {label: part for label, part in rows.items() if len(part)}):
         raise ValueError(f"table holds none of the metrics {', '.join(dict.fromkeys(m for m, _ in SHOWN.values()))}")
     models = list(dict.fromkeys(table.model))
     looks = [{"color": "#0072B2"} | figures.look(name) for name in models]

@@ -123,6 +123,13 @@ def test_a_film_has_every_frame_and_a_still():
     assert 'alt="a &quot;wave&quot;"' in film.data and "prefers-reduced-motion" in film.data
 
 
+def test_a_film_shows_how_far_two_fields_are_apart():
+    two = {"truth": wave(), "lstm": wave(50.0)}
+    apart, plain = (figures.film(two, TIME[:2], "a wave", 3.0, apart=a).data for a in (20.0, None))
+    sizes = [tuple(map(int, re.findall(r'(?:width|height)="(\d+)"', data))) for data in (apart, plain)]
+    assert sizes[0][0] > sizes[1][0]
+
+
 @pytest.fixture
 def outsider():
     """A model that is not of this library, registered for one test."""
