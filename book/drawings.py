@@ -223,6 +223,8 @@ def carried():
     d.save("carried")
 
 
+DRAWINGS = (scales, cell, lstm, unrolled, latent, carried)
+
 if __name__ == "__main__":
-    for draw in (scales, cell, lstm, unrolled, latent, carried):
+    for draw in DRAWINGS:
         draw()

@@ -141,6 +141,19 @@ def test_a_chapter_that_is_listed_but_missing_is_an_error(book):
         book.chapters()
 
 
+def test_the_drawn_figures_are_those_of_the_script(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(root / "book")
+    import drawings
+
+    monkeypatch.setattr(drawings, "FOLDER", tmp_path)
+    for draw in drawings.DRAWINGS:
+        draw()
+    made, kept = ({path.name: path.read_text("utf-8") for path in folder.glob("*.svg")}
+                  for folder in (tmp_path, root / "book" / "images"))  # fmt: skip
+    assert made == kept and len(made) == len(drawings.DRAWINGS)
+    assert all("<title>" in text for text in made.values())
+
+
 def test_the_api_page_says_which_chapters_use_a_module(make):
     text = make.module_list()
     parts = {part.split("\n")[0]: part for part in text.split("### ")[1:]}
