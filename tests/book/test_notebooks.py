@@ -92,21 +92,17 @@ def test_it_says_what_it_is_for_and_what_it_costs(chapter):
     assert abs(prose / 200 + 0.75 * sum(cell.cell_type == "code" for cell in read) - int(minutes)) < 6
 
 
-#: Chapters that are too long yet; each may only become shorter.
-LONG = {"09-offline-training": 2900, "12-comparison": 2700, "13-how-good-is-good": 3300,
-        "14-reduced-order-models": 2850}  # fmt: skip
 FOLDED = {"hide-input", "remove-cell", "remove-input"}
 
 
-def test_it_can_be_read_in_an_evening(chapter, request):
+def test_it_can_be_read_in_an_evening(chapter):
     """Eighty columns; exercises apart, 250 lines of visible code and 2500 words at most."""
     wide = [line for cell in code(chapter) for line in cell.source.splitlines() if len(line) > 80]
     assert not wide
     read = chapter.cells[: next(k for k, cell in enumerate(chapter.cells) if "## Exercises" in cell.source)]
     seen = [cell for cell in read if cell.cell_type == "code" and not FOLDED & set(cell.metadata.get("tags", []))]
     assert sum(bool(line.strip()) for cell in seen for line in cell.source.splitlines()) <= 250
-    most = LONG.get(request.node.callspec.id, 2500)
-    assert sum(len(cell.source.split()) for cell in read if cell.cell_type == "markdown") <= most
+    assert sum(len(cell.source.split()) for cell in read if cell.cell_type == "markdown") <= 2500
 
 
 def test_its_exercises_are_graded_and_have_a_hint_and_a_solution_behind_a_click(chapter):
