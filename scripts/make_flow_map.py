@@ -1,7 +1,7 @@
 """Data and training of the flow map: two minutes a file of cells, seconds a sheet, half an hour of training.
 
 python scripts/make_flow_map.py data FIRST LAST        files of 2048 isolated cells of all kinds and of sheets, by seed
-python scripts/make_flow_map.py train [UPDATES]        writes data/models/flow_map
+python scripts/make_flow_map.py train [UPDATES [RANK [HIDDEN [BATCH]]]]   writes data/models/flow_map, on CUDA where it is
 """
 
 import sys
@@ -20,7 +20,7 @@ from cepkit.store import data_folder, digest, kept_folder
 from cepkit.training import Devices, Drawn, pick_device, tune
 
 STATES, NORMAL = cep.cell.STATES, cep.cell.Conductances()
-BEND, SLOWLY = 4.0, 4.0  # more weight of Vm where APD90 is read, and of the slow concentrations
+BEND, SLOWLY = 0.0, 1.0  # more weight of Vm where APD90 is read; weight of the slow concentrations
 STEP = 4.0  # ms between the states that are kept
 RANGE = {"gNa": (0.3, 1.3), "gCaL": (0.1, 1.6), "gKr": (0.15, 3.0), "gKs": (0.15, 4.0), "gto": (0.0, 2.0),
          "gK1": (0.6, 1.6)}  # fmt: skip
@@ -313,7 +313,7 @@ def gathered():
         return names, scale, list(bar(pool.map(partial(File.examples, scale=scale), names), "examples", "file"))
 
 
-def train(updates=150_000, rank=96, hidden=256, batch=1024, device="auto", target="models"):
+def train(updates=50_000, rank=96, hidden=256, batch=256, device="auto", target="models"):
     """The net, on the files with seeds below 90; those from 90 on choose the weights."""
     settings, (names, scale, found) = flow_map.Settings(hidden=hidden, rank=rank), gathered()
     torch.manual_seed(0)
