@@ -1,7 +1,7 @@
 """Data and training of the flow map: two minutes a file of cells, seconds a sheet, half an hour of training.
 
 python scripts/make_flow_map.py data FIRST LAST        files of 2048 isolated cells of all kinds and of sheets, by seed
-python scripts/make_flow_map.py train [UPDATES [RANK [HIDDEN [BATCH]]]]   writes data/models/flow_map, on CUDA where it is
+python scripts/make_flow_map.py train [UPDATES [RANK [HIDDEN [BATCH]]]]   writes data/models/flow_map; on CUDA if any
 """
 
 import sys
