@@ -30,14 +30,17 @@ const label = (table) => {
   table.setAttribute('role', 'table');
 };
 
+// A table may be as wide as its box and its cells wider still.
+const over = (table, room) => Math.max(table.offsetWidth, table.scrollWidth) > room + 1;
+
 const fit = () => {
   for (const table of document.querySelectorAll('.bd-article table:not(.cep-live table)')) {
     table.classList.remove('tight', 'stacked');
     const box = table.closest('.cell_output, .cep-sortable, .pst-scrollable-table-container') ?? table.parentElement;
     const room = box.clientWidth;
-    if (!room || table.offsetWidth <= room) continue;
+    if (!room || !over(table, room)) continue;
     table.classList.add('tight');
-    if (table.offsetWidth <= room) continue;
+    if (!over(table, room)) continue;
     label(table);
     table.classList.add('stacked');
   }

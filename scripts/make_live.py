@@ -89,6 +89,11 @@ def rollout(page, history, steps, stimulus):
     return frames, ms
 
 
+def beats(page, trace):
+    """Start, APD90 and diastolic interval [ms] of each beat in a trace of the potential, a value a millisecond."""
+    return [*page.evaluate("async trace => [...(await cepLive.beats({trace})).frames]", list(map(float, trace)))]
+
+
 def stack(fields):
     """The four variables of a trajectory, last axis."""
     return np.stack([fields[v].values for v in VARIABLES], -1)
@@ -111,18 +116,48 @@ def lateness(activations, truth):
     return mine - theirs
 
 
-def frame_rates(page, seconds=4):
-    """Frames a second on the screen, and ms of computing a ms of tissue, as fast as it goes, a spiral running."""
+def frame_rates(page, seconds=4, rows=(24, 64, 128, 256), beside="flow"):
+    """Frames a second on the screen, and ms of computing a ms of tissue, as fast as it goes, paced every 500 ms."""
     rates = {}
-    for rows in (24, 64, 128):
-        page.evaluate("rows => cepLive.sheets[0].size(rows)", rows)
+    for n in rows:
+        page.evaluate(
+            """([rows, beside]) => {
+              const sheet = cepLive.sheets[0];
+              for (const [name, box] of Object.entries(sheet.beside)) box.checked = name === beside;
+              sheet.cycle.value = 500;
+              sheet.size(rows);
+            }""",
+            [n, beside],
+        )
         page.get_by_label("Speed").select_option("1000000")
         page.wait_for_timeout(1000 * seconds)
         got = page.evaluate("({...cepLive.sheets[0].readout, dt: +cepLive.sheets[0].steps.value})")
-        rates[str(rows)] = {"frames a second": got["frames"], "dt": got["dt"]}
-        clocks = {"solver [ms]": got["clocks"][0], "network [ms]": got["clocks"][1]}
-        rates[str(rows)] |= {what: float(f"{ms:.2g}") for what, ms in clocks.items() if ms == ms}
+        rates[str(n)] = {"frames a second": got["frames"], "dt": got["dt"]}
+        rates[str(n)] |= {f"{name} [ms]": float(f"{sheet['clock']:.2g}") for name, sheet in got["sheets"].items()}
     return rates
+
+
+def beside(page):
+    """What the table of the sheet shows after two seconds at 500 ms, channels as they are and with half of gKr."""
+    shown = {}
+    for name, factors in (("as it is", {}), ("half of gKr", {"gKr": 0.5})):
+        page.evaluate(
+            """factors => {
+              const sheet = cepLive.sheets[0];
+              Object.assign(sheet, {wish: false});
+              sheet.run();
+              for (const box of Object.values(sheet.beside)) box.checked = true;
+              sheet.cycle.value = 500;
+              sheet.size(24, factors);
+              sheet.send('step', {ms: 2000});
+            }""",
+            factors,
+        )
+        ready = "(({frame, epoch}) => frame.activity.epoch === epoch && frame.t === 2000)(cepLive.sheets[0])"
+        page.wait_for_function(ready, timeout=300_000)
+        ask = "cepLive.sheets[0].frame.sheets.map(({name, error, APD, share}) => ({name, error, APD, share}))"
+        shown[name] = {one.pop("name"): one for one in page.evaluate(ask)}
+    return shown
 
 
 def main():
@@ -150,6 +185,7 @@ def main():
         away = np.abs(frames - python).max((0, 1, 2)) / std
         out["agreement"]["network, z-scores"] = {v: float(f"{x:.1e}") for v, x in zip(VARIABLES, away, strict=True)}
         out["network"] = [frames[:, i, j, 0].round(4).tolist() for i, j in NODES]
+        out["beside"] = beside(page)
         page.evaluate("cepLive.sheets[0].wish = true, cepLive.sheets[0].run()")
         out["speed"] = frame_rates(page)
         out["browser"] = page.context.browser.version

@@ -23,8 +23,9 @@ def free_run(truth, forecasts, start=0, nodes=((21, 21), (3, 3)), beat=None):
     upper, lower = fig.subfigures(2, 1, height_ratios=[height, 1.9]) if has_maps else (fig, None)
     axes = upper.subplots(len(nodes), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (row, column) in zip(axes, nodes, strict=True):
-        for name, field in rows.items():
-            ax.plot(truth.lead_time.values, field.Vm.isel(y=row, x=column), **look(name))
+        for k, (name, field) in enumerate(rows.items()):  # of two forecasts on one line both are seen
+            changed = {0: {"label": "solver"}, 2: {"linestyle": "--"}}.get(k, {})
+            ax.plot(truth.lead_time.values, field.Vm.isel(y=row, x=column), **look(name) | changed)
         ax.set(ylabel="$V_m$ [mV]", title=f"node ({row}, {column})", ylim=(-100, 60))
     axes[-1].set_xlabel("lead time [ms]")
     axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.15))
@@ -46,9 +47,9 @@ def _wave_maps(figure, rows, since, crossing=60.0):
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for ax, (name, when) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(when - first, cmap=MAPS["time"], vmin=0, vmax=top)
-        ax.set_title(look(name)["label"], fontsize=7)
-        ax.set(xticks=[], yticks=[])
-    figure.colorbar(image, ax=list(axes), label="activated [ms]", shrink=0.8)
+        ax.set_title("solver" if name == "truth" else look(name)["label"], fontsize=7)
+        ax.set(xticks=[], yticks=[], xlabel=f"{float(np.ptp(when.x)):.0f} mm")
+    figure.colorbar(image, ax=list(axes), label="after the truth's first\nactivation [ms]", shrink=0.8, extend="max")
 
 
 def pivot(table, metric="z_mse", variable="Vm"):

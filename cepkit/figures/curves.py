@@ -28,8 +28,8 @@ def compare_traces(columns, variables=("Vm",), x="lead_time"):
     fig, axes = new(len(variables), len(columns), height=1.5 if len(variables) > 1 else 2.4, sharex="col", sharey="row")
     for column, (title, models) in zip(axes.T, columns.items(), strict=True):
         for ax, name in zip(column, variables, strict=True):
-            for key, series in models.items():
-                ax.plot(series[x], drawn(series[name]), **look(key))
+            for k, (key, series) in enumerate(models.items()):  # what has no look of its own is dashed above others
+                ax.plot(series[x], drawn(series[name]), **{"linestyle": "-" if k < 2 else "--", **look(key)})
             if ax in axes[:, 0]:
                 ax.set_ylabel(label_of(series[name]))
         column[0].set_title(title)

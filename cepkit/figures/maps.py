@@ -17,13 +17,13 @@ MAPS = {"Vm": "viridis", "Cai": "magma", "CaSR": "magma", "CaSS": "magma", "time
 
 def draw_map(ax, field, title=None, cmap=None, vmin=None, vmax=None, contours=None):
     """Draw a field on (y, x) [mm] into axes, with lines at the levels ``contours``; hand back the image."""
-    field = field.transpose("y", "x")
-    x, y, values = field["x"].values, field["y"].values, drawn(field)
+    x, y, values = field["x"].values, field["y"].values, drawn(field.transpose("y", "x"))
     dx, dy = (np.diff(v).mean() / 2 if v.size > 1 else 0.5 for v in (x, y))
     extent = x[0] - dx, x[-1] + dx, y[0] - dy, y[-1] + dy  # pixels are centred on the nodes
     image = ax.imshow(values, cmap=cmap or MAPS.get(field.name, "viridis"), vmin=vmin, vmax=vmax, extent=extent)
     if contours is not None:
-        ax.clabel(ax.contour(x, y, values, levels=contours, colors="white", linewidths=0.8), fontsize=6)
+        ink = ["white" if c < np.mean(image.get_clim()) else "black" for c in contours]
+        ax.clabel(ax.contour(x, y, values, levels=contours, colors=ink, linewidths=0.8), fontsize=7)
     ax.grid(False)
     ax.set(xlabel="x [mm]", ylabel="y [mm]", title=title)
     return image
@@ -40,11 +40,11 @@ def sheet(field, title=None):
 def activation_map(when, step=2.0, title="activation time"):
     """Activation times [ms] with an isochrone every ``step`` ms; those of a dict side by side on one scale."""
     maps = when if isinstance(when, dict) else {title: when}
-    vmax = max(float(m.max()) for m in maps.values())
+    low, high = min(float(m.min()) for m in maps.values()), max(float(m.max()) for m in maps.values())
     height, width = (5.8 / len(maps) + 0.2, WIDTH) if len(maps) > 1 else (2.9, 3.6)
     fig, axes = new(1, len(maps), height=height, width=width, sharey=True)
     for ax, (name, field) in zip(axes[0], maps.items(), strict=True):
-        image = draw_map(ax, field, name, MAPS["time"], 0.0, vmax, np.arange(step, vmax, step))
+        image = draw_map(ax, field, name, MAPS["time"], low, high, step * np.arange(low // step + 1, high / step))
         ax.label_outer()
     fig.colorbar(image, ax=axes, label=label_of(field), shrink=0.9)
     return done(fig)

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import cepkit
 from cepkit.fields import TABLE
 
-VERSION = "2"  # bump when pictures are meant to change, so that chapters run again
+VERSION = "3"  # bump when pictures are meant to change, so that chapters run again
 #: What is drawn for each variable: label, unit, factor from stored to drawn unit, colour (Okabe and Ito's).
 VARIABLES = {name: (v.label, v.drawn_units, v.factor, v.colour) for name, v in TABLE.items()}
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of what has none of its own

@@ -6,7 +6,7 @@ from importlib.resources import files
 import matplotlib
 import numpy as np
 
-VERSION = "1"  # bump it when a control is meant to change, so that chapters run again
+VERSION = "2"  # bump it when a control is meant to change, so that chapters run again
 
 #: The conductances that have a slider.
 CHANNELS = ("gNa", "gCaL", "gto", "gKr", "gKs", "gK1")

@@ -30,7 +30,7 @@ MEDIAN = "median of all tests"
 
 def _wired(controls, update, caption):
     """Controls, a line of text, a picture and its caption; ``update`` gets their values and returns line and panels."""
-    text, picture = w.HTML(), Control(kind="plots")
+    text, picture, below = w.HTML(), Control(kind="plots"), w.HTML(f'<small aria-hidden="true">{caption}</small>')
 
     def redraw(_=None):
         text.value, panels = update(**{name: control.value for name, control in controls.items()})
@@ -41,8 +41,7 @@ def _wired(controls, update, caption):
         control.observe(redraw, "value")
     redraw()
     grid = w.GridBox(list(controls.values()), layout=w.Layout(grid_template_columns="repeat(auto-fill, 345px)"))
-    seen = w.HTML(f'<small aria-hidden="true">{caption}</small>')
-    return w.VBox([grid, text, picture, seen]).add_class("cep-explore")
+    return w.VBox([grid, text, picture, below]).add_class("cep-explore")
 
 
 def _curve(x, y, **look):
@@ -63,12 +62,11 @@ def explore_cell(beats=2, cycle_length=fields.CYCLE_LENGTH):
     before = run()
 
     def panel(now, name, low, high):
-        old, new = before[name], now[name]
         grey, own = {"color": "#bbbbbb", "label": "nothing changed"}, {"color": fields.TABLE[name].colour}
         return {
-            "title": f"{symbol_of(new)} [{figures.unit_of(new)}]", "xLabel": "time [ms]",
+            "title": f"{symbol_of(now[name])} [{figures.unit_of(now[name])}]", "xLabel": "time [ms]",
             "x": [0.0, duration], "y": [low, high],
-            "curves": [_curve(f.time, figures.drawn(f), **look) for f, look in ((old, grey), (new, own))],
+            "curves": [_curve(f.time, figures.drawn(f[name]), **look) for f, look in ((before, grey), (now, own))],
         }  # fmt: skip
 
     def update(**percent):
@@ -94,13 +92,10 @@ def explore_restitution(curves=None, beats=5):
         if not {"APD", "DI"} <= set(getattr(curve, "data_vars", ())):
             raise ValueError(f"curves[{name!r}] holds no APD and DI; hand over what cep.measure.restitution returns")
     cell, seen = Tissue((1, 1)), []
-    behind = [
-        _curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
-        for colour, (name, curve) in zip(endless(figures.COLOURS), curves.items())
-    ]
+    behind = [_curve(curve.DI, curve.APD, color=colour, label=name, linewidth=1.0)
+              for colour, (name, curve) in zip(endless(figures.COLOURS), curves.items())]  # fmt: skip
 
     def update(kind, s1, s2):
-        number = list(KINDS.values()).index(kind)
         protocol, last = pacing.s1s2(s1, beats, s2, region.everywhere(cell)), (beats - 1) * s1
         run = simulate(cell, protocol, last + s2 + 500.0, cell_type=kind, save=("Vm",), progress=False, threads=1)
         Vm = run.assign_coords(time=run.time - last).Vm[:, 0, 0].sel(time=slice(0, None))
@@ -108,7 +103,7 @@ def explore_restitution(curves=None, beats=5):
         rest, APD = s2 - float(before.repolarisation), measure.premature(Vm, s2, before)
         placed = bool(np.isfinite([rest, APD]).all())
         if placed:
-            seen.append([rest, APD, figures.COLOURS[number]])
+            seen.append([rest, APD, figures.COLOURS[list(KINDS.values()).index(kind)]])
         panels = [
             {"title": "Vm [mV]", "xLabel": "time after the last S1 [ms]", "x": [0, 1500], "y": [-100, 60],
              "curves": [_curve(Vm.time, Vm, color=fields.TABLE["Vm"].colour)], "at": s2, "atName": "S2"},
@@ -134,8 +129,7 @@ def _axes_of(value, name, wanted):
     if not isinstance(value, xr.DataArray):
         raise ValueError(f"{name} is a {type(value).__name__}, it needs one variable as a DataArray, like run.Vm")
     if set(value.dims) != set(wanted):
-        extra = [d for d in value.dims if d not in wanted]
-        way = f"; choose one with {name}.isel({extra[0]}=0)" if extra else ""
+        way = "".join(f"; choose one with {name}.isel({d}=0)" for d in value.dims if d not in wanted)
         raise ValueError(f"{name} has the dims {value.dims}, it needs {tuple(wanted)}{way}")
     return value.transpose(*wanted)
 
@@ -189,8 +183,6 @@ def explore_scorecard(table=None):
 
 def _numbers(part, test, models):
     """Value and interval of each model on one test, None where there is none."""
-    if test == MEDIAN:
-        rows = part.groupby("model")[["value"]].median().assign(low=np.nan, high=np.nan)
-    else:
-        rows = part[part.test == test].set_index("model")[["value", "low", "high"]]
-    return rows.reindex(models).astype(object).replace({np.nan: None, np.inf: "failed"}).values.tolist()
+    rows = part.groupby("model")[["value"]].median() if test == MEDIAN else part[part.test == test].set_index("model")
+    rows = rows.reindex(index=models, columns=["value", "low", "high"])
+    return rows.astype(object).replace({np.nan: None, np.inf: "failed"}).values.tolist()

@@ -14,21 +14,23 @@ import numpy as np
 import traitlets
 from IPython.display import HTML
 
-from cepkit import cell, fields, figures, measure, simd, surrogates
-from cepkit.bench.methods import event_sheet
+from cepkit import cell, fields, figures, kernel, measure, simd, solver, surrogates
+from cepkit.bench.methods import event_sheet, flow_map
 from cepkit.page import CHANNELS, colours, encoded, source
 
 #: Where the rendered book keeps the script, seen from one of its pages.
 SCRIPT = "../_static/cepkit-live.js"
-ALLOWED = {"rows": (24, 64, 128), "cycle_length": (0, 300, 350, 400, 500, 650, 1000)}  # nodes a side, ms
+WORKER = "tp06.js", "tp06_gpu.js", "paced.js", "flow_map.js", "worker.js"
+VIEW = "draw.js", "challenges.js", "view.js"
+COLOURS = {"coarse": "#2F8FCE", "flow": "#CC79A7", "network": "#009E73"}
+ALLOWED = {"rows": (24, 64, 128, 256), "cycle_length": (0, 300, 350, 400, 500, 650, 1000), "factors": CHANNELS}
 
 
 def model():
     """The cell and the tissue as plain data, so that no constant is typed twice."""
-    conductances, constants = cell.parameters()
     return {
-        "constants": constants._asdict(), "conductances": conductances._asdict(), "initial": cell.INITIAL_STATE,
-        "gateNames": cell.VOLTAGE_GATES, "concNames": cell.CONCENTRATIONS,
+        "constants": cell.NORMAL._asdict(), "conductances": cell.Conductances()._asdict(),
+        "initial": cell.INITIAL_STATE, "gateNames": cell.VOLTAGE_GATES, "concNames": cell.CONCENTRATIONS,
         "voltage": {"low": simd.V_LOW, "high": simd.V_HIGH, "step": simd.V_STEP},
         "drive": {"low": simd.DRIVE_LOW, "high": simd.DRIVE_HIGH, "step": simd.DRIVE_STEP},
         "spacing": fields.SHEET["spacing"], "diffusivity": fields.SHEET["diffusivity"],
@@ -55,27 +57,34 @@ def export_weights(surrogate):
     }  # fmt: skip
 
 
+def export_flow_map(surrogate):
+    """All that a :class:`cepkit.bench.methods.flow_map.FlowMap` knows, for JavaScript."""
+    names = "CONDUCTANCES", "SLOW", "FADE", "SMOOTH", "NEAR", "WINDOW", "REACH", "DOUBT"
+    return {name.lower(): getattr(flow_map, name) for name in names} | {
+        "layers": {name: _pack(p) for name, p in surrogate.network.state_dict().items() if "write" not in name},
+        "table": _pack(surrogate.table), "scale": {name: _pack(v) for name, v in surrogate.scale.items()},
+        "knots": surrogate.knots.tolist(), "horizon": surrogate.settings.horizon, "states": cell.STATES,
+        "fast": solver.ADAPTIVE[surrogate.settings.tolerance][2][0], "release": kernel.RELEASE,
+    }  # fmt: skip
+
+
 @cache
 def script():
-    """The whole script: readable sources, and constants and weights as data.  About a megabyte, nearly all weights."""
-    variables = [
-        {"symbol": name, "unit": v.drawn_units, "factor": v.factor, "map": colours(figures.MAPS[name])}
-        for name, v in fields.TABLE.items()
-    ]
-    colour = figures.look("paced")["color"]
-    look = {"variables": variables, "surrogate": colour, "channels": CHANNELS, "css": source("live.css")}
+    """The whole script: readable sources, and constants and weights as data.  Three megabytes, nearly all weights."""
+    variables = [{"symbol": name, "unit": v.drawn_units, "factor": v.factor, "map": colours(figures.MAPS[name])}
+                 for name, v in fields.TABLE.items()]  # fmt: skip
+    look = {"variables": variables, "colours": COLOURS, "channels": CHANNELS, "css": source("live.css")}
     data = {"model": model(), "network": export_weights(surrogates.load("paced")), "look": look}
-    worker = "\n".join(source(part) for part in ("tp06.js", "paced.js", "worker.js"))
+    data["flowMap"] = export_flow_map(surrogates.load("flow_map"))
+    worker, view = ("\n".join(map(source, parts)) for parts in (WORKER, VIEW))
     # Inside <script> the text must not end it.
     texts = [json.dumps(part, separators=(",", ":")).replace("</", "<\\/") for part in (worker, data)]
-    return f"(() => {{\nconst WORKER = {texts[0]};\nconst DATA = {texts[1]};\n{source('view.js')}}})();\n"
+    return f"(() => {{\nconst WORKER = {texts[0]};\nconst DATA = {texts[1]};\n{view}}})();\n"
 
 
 def _options(rows, cycle_length, factors):
-    for name, value in {"rows": rows, "cycle_length": cycle_length}.items():
+    for name, value in ("rows", rows), ("cycle_length", cycle_length), *(("factors", name) for name in factors or ()):
         fields.one_of(name, value, ALLOWED[name])
-    for name in factors or ():
-        fields.one_of("factors", name, CHANNELS)
     return {"rows": rows, "cycle": cycle_length, "factors": dict(factors or {})}
 
 
@@ -102,9 +111,7 @@ class LiveSheet(anywidget.AnyWidget):
     ``error`` (z-MSE), ``rms`` [mV], ``clocks`` (ms of computing a ms of tissue: solver, network), ``frames`` a second.
     """
 
-    options = traitlets.Dict().tag(sync=True)
-    factors = traitlets.Dict().tag(sync=True)
-    readout = traitlets.Dict().tag(sync=True)
+    options, factors, readout = (traitlets.Dict().tag(sync=True) for _ in range(3))
 
     def __init__(self, rows=24, cycle_length=500, factors=None):
         options = _options(rows, cycle_length, factors)

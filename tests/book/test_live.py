@@ -149,12 +149,44 @@ def test_the_network_in_the_page_is_the_network(page, given):
 
 
 @pytest.mark.book
+def test_beats_in_the_page_are_those_of_cepkit(page):
+    """S1-S2 of one cell: APD90 and diastolic intervals, read from frames a millisecond apart."""
+    one = cep.Tissue((1, 1), 1.0, 0.1)
+    everywhere = cep.region.box(one, x=(-1, 1), y=(-1, 1))
+    stimuli = [cep.Stimulus(t, everywhere) for t in (10.0, 510.0, 1010.0, 1360.0, 1860.0)]
+    Vm = cep.simulate(one, cep.Protocol(stimuli), 2400.0, progress=False).Vm
+    found = np.reshape(maker.beats(page, Vm.values.ravel()), (-1, 3))
+    beats = cep.measure.beats(Vm).squeeze()
+    assert len(found) == 4, "the first beat has no rest before it"
+    begin = beats.repolarisation.values - beats.APD.values
+    expected = np.stack([begin[1:], beats.APD.values[1:], begin[1:] - beats.repolarisation.values[:-1]], 1)
+    assert np.abs(found - expected).max() < 1e-3, "ms"
+
+
+def choose(page, label, value):
+    page.get_by_label(label, exact=True).select_option(value)
+
+
+def fresh(page, rows=24, beside=()):
+    """A sheet at rest that nobody paces, with these beside the solver."""
+    page.evaluate("cepLive.sheets[0].wish = false, cepLive.sheets[0].run(), cepLive.sheets[0].setFactors({})")
+    choose(page, "Pacemaker", "0")
+    page.evaluate(
+        """([rows, beside]) => {
+          const sheet = cepLive.sheets[0];
+          for (const [name, box] of Object.entries(sheet.beside)) box.checked = beside.includes(name);
+          sheet.size(rows);
+        }""",
+        [rows, list(beside)],
+    )
+    page.wait_for_function("cepLive.sheets[0].frame?.activity.epoch === cepLive.sheets[0].epoch")
+
+
+@pytest.mark.book
 def test_keyboard_and_controls(page):
     """The sheet rests; a square is chosen and paced by keys alone; a block, a slider and a new size are obeyed."""
-    status, canvas = page.get_by_role("status"), page.get_by_role("application").first
-    page.get_by_label("Pacemaker", exact=True).select_option("0")
-    page.get_by_role("button", name="Start again").click()
-    page.wait_for_function("cepLive.sheets[0].frame.t === 0")
+    status, canvas = page.get_by_role("status").first, page.get_by_role("application").first
+    fresh(page, beside=["network"])
     canvas.focus()
     for _ in range(2):
         canvas.press("Shift+ArrowUp")
@@ -162,7 +194,7 @@ def test_keyboard_and_controls(page):
     assert status.inner_text() == "Row 22, column 11"
     canvas.press("Enter")
     page.wait_for_function("cepLive.sheets[0].frame.t === 1")
-    V = np.reshape(page.evaluate("[...cepLive.sheets[0].frame.values]"), (24, 24))
+    V = np.reshape(page.evaluate("[...cepLive.sheets[0].frame.sheets[0].values]"), (24, 24))
     assert V[19:24, 9:14].min() > -60 and V[:14].max() < -80
     canvas.press("b")
     assert page.evaluate("cepLive.sheets[0].blocked.size") == 1 and "conduct nothing" in status.inner_text()
@@ -177,20 +209,110 @@ def test_keyboard_and_controls(page):
     page.wait_for_function("cepLive.sheets[0].frame.t > 60")
     page.get_by_role("button", name="Show it the last second").click()
     page.get_by_role("button", name="Pause").click()
-    page.get_by_label("Sheet", exact=True).select_option("64")
-    page.wait_for_function("cepLive.sheets[0].frame.values.length === 4096")
+    choose(page, "Sheet", "64")
+    page.wait_for_function("cepLive.sheets[0].frame.sheets[0].values.length === 4096")
     assert page.get_by_role("application").count() == 1, "the network is at home on 24 nodes a side"
 
 
 @pytest.mark.book
+def test_the_strength_of_a_stimulus_decides(page):
+    """A twentieth of the current starts no wave in the solver; the network, which is not told, sees one."""
+    fresh(page, beside=["coarse", "flow", "network"])
+    page.evaluate("cepLive.sheets[0].strength.value = 5, cepLive.sheets[0].showStrength(), cepLive.sheets[0].pace()")
+    page.evaluate("cepLive.sheets[0].send('step', {ms: 60})")
+    page.wait_for_function("cepLive.sheets[0].frame.t > 60")
+    peaks = dict(page.evaluate("cepLive.sheets[0].frame.sheets.map(s => [s.name, Math.max(...s.values)])"))
+    assert max(peaks[name] for name in ("solver", "coarse", "flow")) < -80 and peaks["network"] > 0
+    page.evaluate("cepLive.sheets[0].strength.value = 100, cepLive.sheets[0].showStrength()")
+
+
+@pytest.mark.book
+def test_numbers_make_sense(page):
+    """Dashes at rest; a lamp that is dark on healthy tissue and lit by a blocked channel."""
+    fresh(page, beside=["coarse", "network"])
+    page.evaluate("cepLive.sheets[0].written = 0, cepLive.sheets[0].redraw()")
+    row = "name => [...cepLive.sheets[0].panes[name].cells].map(cell => cell.textContent)"
+    page.wait_for_timeout(300)
+    assert page.evaluate(row, "coarse")[:4] == ["–"] * 4
+    step = "ms => cepLive.sheets[0].send('step', {ms})"
+    lit = "cepLive.sheets[0].panes.network.lamp.classList.contains('cep-on')"
+    choose(page, "Pacemaker", "500")
+    for until in (1000, 2000):
+        page.evaluate(step, 1000)
+        page.wait_for_function(f"cepLive.sheets[0].frame.t === {until}")
+    page.wait_for_timeout(400)
+    page.evaluate("cepLive.sheets[0].written = 0, cepLive.sheets[0].redraw()")
+    page.wait_for_timeout(100)
+    assert not page.evaluate(lit)
+    apd = float(page.evaluate(row, "solver")[5])
+    assert 250 < apd < 320 and float(page.evaluate(row, "coarse")[0]) < 0.01
+    assert abs(float(page.evaluate(row, "network")[5]) - apd) < 3
+    page.evaluate("cepLive.sheets[0].setFactors({gKr: 0.3})")
+    page.evaluate(step, 1000)
+    page.wait_for_function("cepLive.sheets[0].frame.t === 3000")
+    page.wait_for_timeout(400)
+    page.evaluate("cepLive.sheets[0].written = 0, cepLive.sheets[0].redraw()")
+    page.wait_for_timeout(100)
+    assert page.evaluate(lit)
+
+
+@pytest.mark.book
+def test_an_address_holds_the_sheet(page):
+    fresh(page, rows=64, beside=["coarse"])
+    page.evaluate(
+        """const sheet = cepLive.sheets[0];
+        sheet.setFactors({gKr: 0.5, gNa: 2});
+        sheet.blocked = new Set([3, 4, 5, 9]);
+        sheet.cursor = [7, 8]; sheet.electrode = [9, 10];
+        sheet.site.value = 'square'; sheet.strength.value = 150; sheet.side.value = 15; sheet.share();"""
+    )
+    address = page.evaluate("location.href")
+    page.evaluate("history.replaceState(null, '', location.href.split('#')[0])")
+    other = page.context.browser.new_page()
+    other.goto(address)
+    other.wait_for_function("cepLive.sheets[0].frame?.t === 0")
+    ask = """() => { const s = cepLive.sheets[0]; return [s.rows, [...s.blocked], s.cursor, s.electrode, s.site.value,
+      s.strength.value, s.side.value, s.factors().gKr, s.factors().gNa, s.frame.sheets.map(x => x.name)]; }"""
+    kept = other.evaluate(ask)
+    other.close()
+    assert kept[:7] == [64, [3, 4, 5, 9], [7, 8], [9, 10], "square", "150", "15"]
+    assert kept[7] == 0.5 and kept[8] == 2 and kept[9] == ["solver", "coarse"]
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("delay, outcome", [(120, "nothing"), (140, "re-entry"), (190, "a wave on all sides")])
+def test_the_vulnerable_window_is_judged(page, delay, outcome):
+    """Too early nothing follows, then a re-entry, later a wave on all sides."""
+    page.get_by_text("Challenges").first.evaluate("node => { node.parentNode.open = true; }")
+    page.get_by_role("button", name="Find the vulnerable window").click()
+    choose(page, "Speed", "1000000")
+    page.get_by_label("S2 after S1 [ms]").fill(str(delay))
+    page.get_by_role("button", name="Try", exact=True).click()
+    page.wait_for_function(f"cepLive.sheets[0].challenge.tries.get({delay})", timeout=60_000)
+    assert page.evaluate(f"cepLive.sheets[0].challenge.tries.get({delay})") == outcome
+
+
+@pytest.mark.book
+def test_a_re_entry_ends_at_a_line_of_block_with_a_score(page):
+    page.get_by_role("button", name="End a re-entry").click()
+    page.wait_for_function("cepLive.sheets[0].frame.t > 260", timeout=60_000)
+    assert page.evaluate("cepLive.sheets[0].challenge.current") == "end", "it turns"
+    every = "cepLive.sheets[0].blocked = new Set(Array.from({length: 4096}, (_, k) => k).filter(k => k % 3 === 0))"
+    page.evaluate(every + "; cepLive.sheets[0].send('blocked', {nodes: [...cepLive.sheets[0].blocked]})")
+    page.wait_for_function("cepLive.sheets[0].challenge.score !== undefined", timeout=60_000)
+    assert page.evaluate("cepLive.sheets[0].challenge.score") == 0, "a thousand blocked nodes cost all points"
+    page.get_by_role("button", name="Pause").click()
+
+
+@pytest.mark.book
 def test_a_pointer_paces_and_draws_a_line_of_block(page):
-    page.get_by_label("Sheet", exact=True).select_option("24")
-    page.wait_for_function("cepLive.sheets[0].frame.values.length === 576")
+    fresh(page, beside=["network"])
     canvas = page.get_by_role("application").first
     side = canvas.bounding_box()["width"]
+    choose(page, "Paced square", "5")
     canvas.click(position={"x": 0.1 * side, "y": 0.9 * side})
-    page.wait_for_function("cepLive.sheets[0].frame.values[0] > -60")
-    page.get_by_label("A click", exact=True).select_option("block")
+    page.wait_for_function("cepLive.sheets[0].frame.sheets[0].values[0] > -60")
+    choose(page, "A click", "block")
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.5 * side, box["y"] + 0.1 * side)
     page.mouse.down()
@@ -199,6 +321,7 @@ def test_a_pointer_paces_and_draws_a_line_of_block(page):
     blocked = page.evaluate("[...cepLive.sheets[0].blocked]")
     rows = sorted(k // 24 for k in blocked)
     assert rows == list(range(rows[0], rows[0] + len(rows))) and len(rows) > 8, "a line without a gap"
+    choose(page, "A click", "pace")
 
 
 @pytest.mark.book
@@ -215,7 +338,7 @@ def test_a_spiral_turns_around_its_tip(page):
 def test_frames_come_fast_enough(page):
     """A page that stutters is no live sheet.  The floor is low: tests share their machine."""
     page.evaluate("cepLive.sheets[0].wish = true, cepLive.sheets[0].run()")
-    rates = maker.frame_rates(page, seconds=3)
+    rates = maker.frame_rates(page, seconds=3, rows=(24, 64))
     print(rates)
     assert rates["24"]["frames a second"] >= 10 and rates["64"]["frames a second"] >= 10
 
@@ -255,5 +378,18 @@ def test_the_notebook_widget_runs_and_reports(tmp_path, page):
         }""",
         live.LiveSheet()._esm,
     )
-    assert readout["factors"]["gKr"] == 0.5 and len(readout["error"]) == 4 and readout["clocks"][0] > 0
+    sheets = readout["sheets"]
+    assert readout["factors"]["gKr"] == 0.5 and len(sheets["network"]["error"]) == 4 and sheets["solver"]["clock"] > 0
     other.close()
+
+
+@pytest.mark.book
+def test_a_large_sheet_is_drawn_between_milliseconds(page):
+    """256 x 256 nodes: a frame every fifth of a millisecond, and a stimulus on time."""
+    fresh(page, rows=256)
+    page.evaluate("cepLive.sheets[0].steps.value = 0.1, cepLive.sheets[0].restart(), cepLive.sheets[0].pace()")
+    page.wait_for_function("cepLive.sheets[0].frame.t === 1", timeout=60_000)
+    V = np.reshape(page.evaluate("[...cepLive.sheets[0].frame.sheets[0].values]"), (256, 256))
+    assert V[126:131, 126:131].min() > -60 and V[:100].max() < -80
+    assert page.evaluate("cepLive.sheets[0].panes.solver.trace.at(-1)[0]") == 1
+    fresh(page)

@@ -1,6 +1,9 @@
 """book/make.py on a book of two small chapters: what is kept, what runs again, what a failure leaves."""
 
+import importlib.util
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -161,3 +164,19 @@ def test_the_api_page_says_which_chapters_use_a_module(make):
     assert "/book/14-reduced-order-models" in parts["cepkit.bench.methods.pod_galerkin"]
     assert "Used in" not in parts["cepkit.kernel_cuda"]
     assert sum("Used in" in part for part in parts.values()) > 20
+
+
+def test_a_chapter_can_be_opened_elsewhere_once_an_address_is_known(monkeypatch):
+    """Without REPOSITORY the pages have no such buttons, since there is nowhere to clone the book from."""
+    file = Path(__file__).resolve().parents[2] / "_ext" / "polish.py"
+    spec = importlib.util.spec_from_file_location("polish", file)
+    polish = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(polish)
+    config = SimpleNamespace(html_theme_options={})
+    monkeypatch.delenv("REPOSITORY", raising=False)
+    polish.launch(None, config)
+    assert config.html_theme_options == {}
+    monkeypatch.setenv("REPOSITORY", "https://github.com/name/book.git")
+    polish.launch(None, config)
+    assert config.html_theme_options["repository_url"] == "https://github.com/name/book"
+    assert {"colab_url", "binderhub_url"} <= set(config.html_theme_options["launch_buttons"])

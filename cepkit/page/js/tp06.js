@@ -114,6 +114,7 @@ class Tissue {
     this.gates = new Float64Array(this.n * GATES);
     this.conc = new Float64Array(this.n * 7);
     this.stimulus = new Float64Array(this.n);
+    this.ranges = [0, this.n];  // the nodes that are stepped: from, to, from, to, ...
     this.rectify = rectifierTable(model.drive);
     this.setStep(dt);
     this.setDiffusivity(() => model.diffusivity);
@@ -164,9 +165,9 @@ class Tissue {
     this.stimulated = any;
   }
 
-  /* One step: every node reads the old potentials and writes its new one. */
+  /* One step of the nodes in ranges: each reads the old potentials and writes its new one. */
   step() {
-    const {V, next, gates, conc, table, rectify, n, columns, dt, stimulus, g} = this;
+    const {V, next, gates, conc, table, rectify, ranges, columns, dt, stimulus, g} = this;
     const [right, left, up, down] = this.weights, c = this.model.constants;
     const {low: vLow, step: vStep, high: vHigh} = this.model.voltage, {low: dLow, step: dStep} = this.model.drive;
     const vLast = Math.round((vHigh - vLow) / vStep) - 0.001, dLast = rectify.length - 1.001;
@@ -179,67 +180,70 @@ class Tissue {
     const toMM = c.Cm / (c.Vc * c.F), half = 0.5 * toMM, toSs = 0.5 * c.Cm / (c.Vss * c.F);
     this.stimulate();
 
-    for (let k = 0, at = columns, p = 0, q = 0; k < n; k++, at++, p += GATES, q += 7) {
-      const v = V[at];
-      const Cai = conc[q], CaSR = conc[q + 1], CaSS = conc[q + 2], Rbar = conc[q + 3];
-      const Nai = conc[q + 5], Ki = conc[q + 6];
-      const ENa = RTF * log(Nao / Nai), EK = RTF * log(Ko / Ki);
-      const EKs = RTF * log(KsOut / (Ki + pKNa * Nai)), ECa = 0.5 * RTF * log(Cao / Cai);
+    for (let r = 0; r < ranges.length; r += 2) {
+      const end = ranges[r + 1];
+      for (let k = ranges[r], at = columns + k, p = k * GATES, q = k * 7; k < end; k++, at++, p += GATES, q += 7) {
+        const v = V[at];
+        const Cai = conc[q], CaSR = conc[q + 1], CaSS = conc[q + 2], Rbar = conc[q + 3];
+        const Nai = conc[q + 5], Ki = conc[q + 6];
+        const ENa = RTF * log(Nao / Nai), EK = RTF * log(Ko / Ki);
+        const EKs = RTF * log(KsOut / (Ki + pKNa * Nai)), ECa = 0.5 * RTF * log(Cao / Cai);
 
-      // Gates and factors: one row of the table, straight between rows.
-      let x = (v - vLow) / vStep;
-      x = x > 0 ? (x < vLast ? x : vLast) : 0;  // also where x is NaN
-      const row = x | 0, w = x - row;
-      let b = row * WIDTH, d = b + GATES, u = b + WIDTH, e = d + WIDTH;
-      for (let i = p; i < p + GATES; i++, b++, d++, u++, e++) {
-        const inf = table[b] + w * (table[u] - table[b]);
-        gates[i] = inf + (gates[i] - inf) * (table[d] + w * (table[e] - table[d]));
+        // Gates and factors: one row of the table, straight between rows.
+        let x = (v - vLow) / vStep;
+        x = x > 0 ? (x < vLast ? x : vLast) : 0;  // also where x is NaN
+        const row = x | 0, w = x - row;
+        let b = row * WIDTH, d = b + GATES, u = b + WIDTH, e = d + WIDTH;
+        for (let i = p; i < p + GATES; i++, b++, d++, u++, e++) {
+          const inf = table[b] + w * (table[u] - table[b]);
+          gates[i] = inf + (gates[i] - inf) * (table[d] + w * (table[e] - table[d]));
+        }
+        const CaLIn = table[d] + w * (table[e] - table[d]), CaLOut = table[d + 1] + w * (table[e + 1] - table[d + 1]);
+        const NaCaIn = table[d + 2] + w * (table[e + 2] - table[d + 2]);
+        const NaCaOut = table[d + 3] + w * (table[e + 3] - table[d + 3]);
+        const NaKv = table[d + 4] + w * (table[e + 4] - table[d + 4]);
+        const pKv = table[d + 5] + w * (table[e + 5] - table[d + 5]);
+        x = (v - EK - dLow) / dStep;
+        x = x > 0 ? (x < dLast ? x : dLast) : 0;
+        const z = x | 0, open = rectify[z] + (x - z) * (rectify[z + 1] - rectify[z]);
+
+        // The gate of I_CaL that subspace calcium drives.
+        const y = 1 / (1 + CaSS * CaSS * 400), fInf = 0.6 * y + 0.4;
+        const fCaSS = fInf + (conc[q + 4] - fInf) * smallExp(-dt / (80 * y + 2));
+
+        const m = gates[p + 3], Xs = gates[p + 2], stim = stimulus[k];
+        const iNa = gNa * m * m * m * gates[p + 4] * gates[p + 5] * (v - ENa);
+        const ibNa = gbNa * (v - ENa);
+        const iCaL = gCaL * gates[p + 6] * gates[p + 7] * gates[p + 8] * fCaSS * (CaLIn * CaSS - CaLOut);
+        const ito = gto * gates[p + 9] * gates[p + 10] * (v - EK);
+        const iKr = gKr * gates[p] * gates[p + 1] * (v - EK);
+        const iKs = gKs * Xs * Xs * (v - EKs);
+        const iK1 = gK1 * open * (v - EK);
+        const ipK = gpK * pKv * (v - EK);
+        const ibCa = gbCa * (v - ECa);
+        const ipCa = gpCa * Cai / (Cai + KpCa);
+        const iNaCa = kNaCa * (NaCaIn * Nai * Nai * Nai - NaCaOut * Cai);
+        const iNaK = PNaK * NaKv * Nai / (Nai + KmNa);
+
+        const kSR = max_sr - spread * CaSR * CaSR / (CaSR * CaSR + EC2), bound = k1 * CaSS * CaSS;
+        const release = Vrel * bound * Rbar / (k3 * kSR + bound) * (CaSR - CaSS);
+        const leak = Vleak * (CaSR - Cai), uptake = Vmaxup * Cai * Cai / (Cai * Cai + Kup2);
+        const transfer = Vxfer * (CaSS - Cai);
+        const cyt = (Cai + Kbufc) ** 2, sr = (CaSR + Kbufsr) ** 2, ss = (CaSS + Kbufss) ** 2;
+        conc[q] = Cai + dt * cyt / (cyt + bufc)
+          * ((leak - uptake) * srPerC + transfer - (ibCa + ipCa - 2 * iNaCa) * half);
+        conc[q + 1] = CaSR + dt * sr / (sr + bufsr) * (uptake - release - leak);
+        conc[q + 2] = CaSS + dt * ss / (ss + bufss) * (release * srPerSs - transfer * cPerSs - iCaL * toSs);
+        conc[q + 3] = Rbar + dt * (k4 * (1 - Rbar) - k2 * kSR * CaSS * Rbar);
+        conc[q + 4] = fCaSS;
+        conc[q + 5] = Nai - dt * (iNa + ibNa + 3 * iNaK + 3 * iNaCa) * toMM;
+        conc[q + 6] = Ki - dt * (iK1 + ito + iKr + iKs - 2 * iNaK + ipK + stim) * toMM;
+
+        const flow = right[k] * (V[at + 1] - v) + left[k] * (V[at - 1] - v)
+          + up[k] * (V[at + columns] - v) + down[k] * (V[at - columns] - v);
+        const total = iNa + ibNa + iCaL + ito + iKr + iKs + iK1 + ipK + ibCa + ipCa + iNaCa + iNaK;
+        next[at] = v + dt * (flow - total - stim);
       }
-      const CaLIn = table[d] + w * (table[e] - table[d]), CaLOut = table[d + 1] + w * (table[e + 1] - table[d + 1]);
-      const NaCaIn = table[d + 2] + w * (table[e + 2] - table[d + 2]);
-      const NaCaOut = table[d + 3] + w * (table[e + 3] - table[d + 3]);
-      const NaKv = table[d + 4] + w * (table[e + 4] - table[d + 4]);
-      const pKv = table[d + 5] + w * (table[e + 5] - table[d + 5]);
-      x = (v - EK - dLow) / dStep;
-      x = x > 0 ? (x < dLast ? x : dLast) : 0;
-      const z = x | 0, open = rectify[z] + (x - z) * (rectify[z + 1] - rectify[z]);
-
-      // The gate of I_CaL that subspace calcium drives.
-      const y = 1 / (1 + CaSS * CaSS * 400), fInf = 0.6 * y + 0.4;
-      const fCaSS = fInf + (conc[q + 4] - fInf) * smallExp(-dt / (80 * y + 2));
-
-      const m = gates[p + 3], Xs = gates[p + 2], stim = stimulus[k];
-      const iNa = gNa * m * m * m * gates[p + 4] * gates[p + 5] * (v - ENa);
-      const ibNa = gbNa * (v - ENa);
-      const iCaL = gCaL * gates[p + 6] * gates[p + 7] * gates[p + 8] * fCaSS * (CaLIn * CaSS - CaLOut);
-      const ito = gto * gates[p + 9] * gates[p + 10] * (v - EK);
-      const iKr = gKr * gates[p] * gates[p + 1] * (v - EK);
-      const iKs = gKs * Xs * Xs * (v - EKs);
-      const iK1 = gK1 * open * (v - EK);
-      const ipK = gpK * pKv * (v - EK);
-      const ibCa = gbCa * (v - ECa);
-      const ipCa = gpCa * Cai / (Cai + KpCa);
-      const iNaCa = kNaCa * (NaCaIn * Nai * Nai * Nai - NaCaOut * Cai);
-      const iNaK = PNaK * NaKv * Nai / (Nai + KmNa);
-
-      const kSR = max_sr - spread * CaSR * CaSR / (CaSR * CaSR + EC2), bound = k1 * CaSS * CaSS;
-      const release = Vrel * bound * Rbar / (k3 * kSR + bound) * (CaSR - CaSS);
-      const leak = Vleak * (CaSR - Cai), uptake = Vmaxup * Cai * Cai / (Cai * Cai + Kup2);
-      const transfer = Vxfer * (CaSS - Cai);
-      const cyt = (Cai + Kbufc) ** 2, sr = (CaSR + Kbufsr) ** 2, ss = (CaSS + Kbufss) ** 2;
-      conc[q] = Cai + dt * cyt / (cyt + bufc)
-        * ((leak - uptake) * srPerC + transfer - (ibCa + ipCa - 2 * iNaCa) * half);
-      conc[q + 1] = CaSR + dt * sr / (sr + bufsr) * (uptake - release - leak);
-      conc[q + 2] = CaSS + dt * ss / (ss + bufss) * (release * srPerSs - transfer * cPerSs - iCaL * toSs);
-      conc[q + 3] = Rbar + dt * (k4 * (1 - Rbar) - k2 * kSR * CaSS * Rbar);
-      conc[q + 4] = fCaSS;
-      conc[q + 5] = Nai - dt * (iNa + ibNa + 3 * iNaK + 3 * iNaCa) * toMM;
-      conc[q + 6] = Ki - dt * (iK1 + ito + iKr + iKs - 2 * iNaK + ipK + stim) * toMM;
-
-      const flow = right[k] * (V[at + 1] - v) + left[k] * (V[at - 1] - v)
-        + up[k] * (V[at + columns] - v) + down[k] * (V[at - columns] - v);
-      const total = iNa + ibNa + iCaL + ito + iKr + iKs + iK1 + ipK + ibCa + ipCa + iNaCa + iNaK;
-      next[at] = v + dt * (flow - total - stim);
     }
     if (this.onActivation) this.noteActivations();
     this.V = next;
@@ -249,11 +253,13 @@ class Tissue {
 
   /* Upward crossings of -40 mV, linear within the step. */
   noteActivations() {
-    const level = this.model.activationLevel;
-    for (let k = 0, at = this.columns; k < this.n; k++, at++) {
-      const before = this.V[at], after = this.next[at];
-      if (before < level && after >= level)
-        this.onActivation(this.t + this.dt * (level - before) / (after - before), k);
+    const level = this.model.activationLevel, {ranges} = this;
+    for (let r = 0; r < ranges.length; r += 2) {
+      for (let k = ranges[r], at = this.columns + k; k < ranges[r + 1]; k++, at++) {
+        const before = this.V[at], after = this.next[at];
+        if (before < level && after >= level)
+          this.onActivation(this.t + this.dt * (level - before) / (after - before), k);
+      }
     }
   }
 

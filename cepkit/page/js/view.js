@@ -1,11 +1,11 @@
-/* What is seen and touched: builds the controls, draws frames as they come, sends wishes to the worker.
+/* What is touched: builds the controls, hears the worker, sends wishes to it.  draw.js draws, challenges.js keeps score.
 
-   WORKER (source text) and DATA ({model, network, look}) are put before this by script() in live.py. */
+   WORKER (source text) and DATA ({model, network, flowMap, look}) are put before this by script() in live.py. */
 'use strict';
 
 const startWorker = () => {
   const worker = new Worker(URL.createObjectURL(new Blob([WORKER], {type: 'text/javascript'})));
-  worker.postMessage({type: 'init', model: DATA.model, network: DATA.network});
+  worker.postMessage({type: 'init', model: DATA.model, network: DATA.network, flowMap: DATA.flowMap});
   return worker;
 };
 
@@ -17,20 +17,21 @@ const element = (parent, tag, attributes = {}, text) => {
   return node;
 };
 
-const {variables} = DATA.look;
-/* Of each variable, in the unit drawn: the range of its colours, and where its axis is marked. */
-const SCALES = {Vm: {low: -90, high: 40, ticks: [-80, -40, 0, 40]}, Cai: {low: 0, high: 1.5, ticks: [0, 0.5, 1, 1.5]},
-  CaSR: {low: 2, high: 4.5, ticks: [2, 3, 4]}, CaSS: {low: 0, high: 2.5, ticks: [0, 1, 2]}};
-for (const v of variables) {
-  v.colours = Uint8Array.from(atob(v.map), c => c.charCodeAt(0));
-  Object.assign(v, SCALES[v.symbol]);
-}
+/* What a sheet is called, and its colour in the plots; the first is what the others are measured by. */
+const SHEETS = {
+  solver: {label: 'Solver', colour: 'currentColor'},
+  coarse: {label: 'Solver, step 0.1 ms', colour: DATA.look.colours.coarse},
+  flow: {label: 'Flow map', colour: DATA.look.colours.flow},
+  network: {label: 'Network', colour: DATA.look.colours.network},
+};
 /* A spiral that the page can start by itself: channels as multiples of normal, S1 a strip of nodes, S2 [ms]. */
-const SPIRAL = {rows: 64, s2: 140, width: 4, factors: {gCaL: 0.05, gKr: 8, gKs: 2, gNa: 0.4}};
+const SPIRAL = {rows: 64, s2: 120, width: 4, factors: {gCaL: 0.05, gKr: 8, gKs: 8, gNa: 0.35}};
 const SPAN = 1500;  // of the trace [ms]
 const FADE = 400;  // of the path of a tip [ms]
-const SOLVER = 'currentColor', SURROGATE = DATA.look.surrogate;
-const STEPS = {24: 0.02, 64: 0.05, 128: 0.1};  // the step that each size begins with [ms]
+const REMEMBERED = 1000;  // frames that a surprise is the mean of
+const SURPRISED = 0.1;  // twice what the network's own tissue makes of it (chapter on physiology) and more
+const GRAPHICS = 256;  // rows that need the graphics card
+const STEPS = {24: 0.02, 64: 0.05, 128: 0.1, 256: 0.1};  // the step that each size begins with [ms]
 const HELP = 'the arrow keys move the square, with Shift five nodes; Enter or the space bar does what a click does; '
   + 'P paces, B blocks or frees a node, E puts the electrode there';
 let count = 0;
@@ -39,9 +40,8 @@ class LiveSheet {
   constructor(root, options = {}) {
     this.root = root;
     this.id = `cep-live-${count++}`;
-    this.options = {rows: 24, cycle: 500, factors: {}, ...options};
+    this.options = {rows: 24, cycle: 500, factors: {}, ...options, ...addressed()};
     this.blocked = new Set();
-    this.trace = [];
     this.path = [];
     this.drawn = [];  // when frames were drawn, for the frame rate
     this.wish = !matchMedia('(prefers-reduced-motion: reduce)').matches && !options.paused;
@@ -52,7 +52,8 @@ class LiveSheet {
     this.worker = startWorker();
     this.worker.onmessage = event => this.receive(event.data);
     this.worker.onerror = event => this.say(`The worker stopped: ${event.message}`);
-    this.size(this.options.rows, this.options.factors);
+    this.size(+this.options.rows, this.options.factors);
+    this.restore(this.options);
     // What nobody sees need not be computed.
     this.watcher = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.run(); });
     this.watcher.observe(this.stage);
@@ -71,7 +72,18 @@ class LiveSheet {
   /* ---- building ---- */
 
   build() {
-    const {root} = this, buttons = element(root, 'div', {class: 'cep-buttons'});
+    const left = element(this.root, 'div', {class: 'cep-seen'}), right = element(this.root, 'div', {class: 'cep-panel'});
+    this.buildButtons(left);
+    this.buildStage(left);
+    this.buildNumbers(left);
+    this.buildPlots(left);
+    this.buildFields(right);
+    this.buildChannels(right);
+    this.challenge = new Challenge(this, element(right, 'details'));
+  }
+
+  buildButtons(parent) {
+    const buttons = element(parent, 'div', {class: 'cep-buttons'});
     const button = (text, act) => {
       const node = element(buttons, 'button', {type: 'button'}, text);
       node.addEventListener('click', act);
@@ -81,54 +93,111 @@ class LiveSheet {
     button('Pace', () => this.pace());
     button('Start again', () => this.restart());
     button('Spiral', () => this.spiral());
+    button('Copy address', () => this.share());
     this.showButton = button('Show it the last second', () => {
       this.send('show');
       this.say('The network begins anew with the last second of the solver.');
     });
+  }
 
-    this.stage = element(root, 'div', {class: 'cep-stage'});
-    this.canvases = ['solver', 'network'].map(name => {
-      const figure = element(this.stage, 'figure');
-      element(figure, 'figcaption', {}, name === 'solver' ? 'Solver' : 'Network');
-      const canvas = element(figure, 'canvas', {tabindex: 0, role: 'application',
-        'aria-label': `Sheet of the ${name}: ${HELP}`});
+  buildStage(parent) {
+    this.stage = element(parent, 'div', {class: 'cep-stage'});
+    this.panes = Object.fromEntries(Object.entries(SHEETS).map(([name, {label}]) => {
+      const figure = element(this.stage, 'figure'), caption = element(figure, 'figcaption', {}, label);
+      const lamp = element(caption, 'span', {class: 'cep-lamp'});
+      const canvas = element(figure, 'canvas', {tabindex: 0, role: 'application', 'aria-label': `${label}: ${HELP}`});
       this.listen(canvas);
-      return canvas;
-    });
-    const legend = element(root, 'div', {class: 'cep-legend'});
+      return [name, {figure, canvas, lamp, trace: [], beats: []}];
+    }));
+    const legend = element(parent, 'div', {class: 'cep-legend'});
     this.low = element(legend, 'span');
     this.bar = element(legend, 'span', {class: 'cep-bar', 'aria-hidden': true});
     this.high = element(legend, 'span');
-    // Named before the first frame comes: what is drawn renames it.
-    this.scope = element(root, 'canvas', {class: 'cep-scope', role: 'img', 'aria-label': 'Electrode against time'});
-    this.status = element(root, 'div', {role: 'status', 'aria-live': 'polite', class: 'cep-status'});
+    this.status = element(parent, 'div', {role: 'status', 'aria-live': 'polite', class: 'cep-status'});
+  }
 
-    const fields = element(root, 'div', {class: 'cep-fields'});
+  /* A row a sheet: what differs from the solver, and what a millisecond of tissue costs. */
+  buildNumbers(parent) {
+    const table = element(element(parent, 'div', {class: 'cep-numbers'}), 'table');
+    element(table, 'caption', {}, 'Mean square error of the last second in z-scores; root mean square of Vm now; '
+      + 'last APD90 at the electrode; computing time for a millisecond of tissue; share of the tissue carried');
+    const head = element(element(table, 'thead'), 'tr');
+    for (const text of ['z-MSE of', ...variables.map(v => v.symbol), 'Vm now [mV]', 'APD90 [ms]', 'cost [ms]', 'carried'])
+      element(head, 'th', {scope: 'col'}, text);
+    const body = element(table, 'tbody');
+    for (const [name, {label, colour}] of Object.entries(SHEETS)) {
+      const row = element(body, 'tr'), first = element(row, 'th', {scope: 'row'});
+      element(first, 'span', {class: 'cep-swatch', style: `background:${colour}`, 'aria-hidden': true});
+      first.append(label);
+      this.panes[name].row = row;
+      this.panes[name].cells = Array.from({length: variables.length + 4}, () => element(row, 'td', {}, '–'));
+    }
+  }
+
+  buildPlots(parent) {
+    const plots = element(parent, 'div', {class: 'cep-plots'});
+    // Named before the first frame comes: what is drawn renames them.
+    this.scope = element(plots, 'canvas', {class: 'cep-scope', role: 'img', 'aria-label': 'Electrode against time'});
+    this.curve = element(plots, 'canvas', {class: 'cep-curve', role: 'img', 'aria-label': 'Restitution'});
+  }
+
+  buildFields(parent) {
+    const fields = element(parent, 'div', {class: 'cep-fields'});
     const choose = (label, choices, value, act) => {
-      const box = element(fields, 'span'), id = `${this.id}-${label.replace(' ', '-')}`;
+      const box = element(fields, 'span'), id = `${this.id}-${label.replaceAll(' ', '-')}`;
       element(box, 'label', {for: id}, label);
-      box.append(' ');
       const select = element(box, 'select', {id});
       for (const [key, text] of choices) element(select, 'option', {value: key}, text);
       select.value = value;
       select.addEventListener('change', () => act(select.value));
       return select;
     };
-    this.action = choose('A click', [['pace', 'paces 5 × 5 nodes'], ['block', 'draws a line of block'],
+    this.sizes = choose('Sheet', [[24, '24 × 24, 10 mm'], [64, '64 × 64, 27 mm'], [128, '128 × 128, 55 mm'],
+      [256, '256 × 256, 111 mm']], this.options.rows, n => this.size(+n));
+    this.buildBeside(fields);
+    this.action = choose('A click', [['pace', 'paces'], ['block', 'draws a line of block'],
       ['free', 'takes block away'], ['electrode', 'moves the electrode']], 'pace', () => {});
-    this.variable = choose('Colours', variables.map((v, k) => [k, `${v.symbol} [${v.unit}]`]), 0, v => this.look(+v));
-    this.cycle = choose('Pacemaker', [[0, 'off'], ...[300, 350, 400, 500, 650, 1000].map(c => [c, `every ${c} ms`])],
-      this.options.cycle, () => this.pacemaker());
+    this.side = choose('Paced square', [[1, '1 node'], [5, '5 × 5 nodes'], [15, '15 × 15 nodes'], [25, '25 × 25 nodes']],
+      5, v => { this.send('set', {values: {side: +v}}); this.redraw(); });
+    this.buildStrength(fields);
+    this.cycle = choose('Pacemaker', [[0, 'off'], ...[300, 350, 400, 500, 650, 1000].map(c => [c, `every ${c} ms`]),
+      ['s1s2', 'S1-S2, earlier each round']], this.options.cycle, () => this.pacemaker());
     this.site = choose('Pacemaker at', [['corner', 'the far corner'], ['square', 'the square']], 'corner',
       () => this.pacemaker());
-    this.sizes = choose('Sheet', [[24, '24 × 24, 10 mm'], [64, '64 × 64, 27 mm'], [128, '128 × 128, 55 mm']],
-      this.options.rows, n => this.size(+n));
+    this.variable = choose('Colours', variables.map((v, k) => [k, `${v.symbol} [${v.unit}]`]), 0, v => this.look(+v));
     this.steps = choose('Step', [0.02, 0.05, 0.1].map(dt => [dt, `${dt} ms`]), 0.02, dt => this.send('dt', {dt: +dt}));
     this.speed = choose('Speed', [[10, '10 ms a second'], [50, '50 ms a second'], [100, '100 ms a second'],
-      [250, '250 ms a second'],
-      [1e6, 'as fast as it goes']], 100, v => this.send('set', {values: {speed: +v}}));
+      [250, '250 ms a second'], [1e6, 'as fast as it goes']], 100, v => this.send('set', {values: {speed: +v}}));
+  }
 
-    const channels = element(root, 'details');
+  buildBeside(parent) {
+    const group = element(parent, 'span', {role: 'group', 'aria-label': 'Beside the solver', class: 'cep-beside'});
+    this.beside = Object.fromEntries(Object.entries(SHEETS).slice(1).map(([name, {label}]) => {
+      const id = `${this.id}-beside-${name}`, box = element(group, 'input', {type: 'checkbox', id});
+      box.checked = name === 'flow' || name === 'network';
+      box.addEventListener('change', () => this.restart());
+      element(group, 'label', {for: id}, label);
+      return [name, box];
+    }));
+  }
+
+  buildStrength(parent) {
+    const box = element(parent, 'span', {class: 'cep-strength'}), id = `${this.id}-strength`;
+    element(box, 'label', {for: id}, 'Stimulus');
+    const out = element(box, 'output', {for: id});
+    this.strength = element(box, 'input', {type: 'range', id, min: -100, max: 300, step: 5, value: 100});
+    const {amplitude} = DATA.model.stimulus;
+    this.strength.addEventListener('input', this.showStrength = () => {
+      const part = this.strength.value / 100, current = (amplitude * part).toFixed(0);
+      out.textContent = `${this.strength.value} %, ${current} pA/pF`;
+      this.strength.setAttribute('aria-valuetext', `${current} picoampere per picofarad`);
+      if (this.worker) this.send('set', {values: {strength: part}});
+    });
+    this.showStrength();
+  }
+
+  buildChannels(parent) {
+    const channels = element(parent, 'details');
     element(channels, 'summary', {}, 'Channels: block and boost');
     const grid = element(channels, 'div', {class: 'cep-channels'});
     this.sliders = Object.fromEntries(DATA.look.channels.map(name => {
@@ -141,17 +210,6 @@ class LiveSheet {
     }));
     const normal = element(channels, 'button', {type: 'button'}, 'All as they were');
     normal.addEventListener('click', () => this.setFactors({}));
-
-    element(root, 'p', {},
-      'Error of the network, mean of the last second, and computing time for a millisecond of tissue:');
-    const numbers = element(root, 'dl');
-    this.cells = [...variables.map(v => `z-MSE ${v.symbol}`),
-      'RMS of Vm now [mV]', 'solver [ms]', 'network [ms]', 'frames a second']
-      .map(text => {
-        const box = element(numbers, 'div');
-        element(box, 'dt', {}, text);
-        return element(box, 'dd', {}, '–');
-      });
   }
 
   /* A slider goes from 0 through normal to eight times normal, evenly at first, then by doubling. */
@@ -208,13 +266,14 @@ class LiveSheet {
     if (what === 'pace') return this.pace();
     if (what === 'electrode') {
       this.electrode = [...this.cursor];
-      this.trace = [];
+      this.forgetTraces();
       this.send('set', {values: {electrode: this.node()}});
       this.say(`Electrode at ${this.place()}`);
     } else {
       this.blocked[what === 'block' ? 'add' : 'delete'](this.node());
       this.send('blocked', {nodes: [...this.blocked]});
-      this.say(`${this.blocked.size} nodes conduct nothing. The network does not know.`);
+      this.say(`${this.blocked.size} nodes conduct nothing.`
+        + (this.panes.network.figure.hidden ? '' : ' The network is not told.'));
     }
     this.redraw();
   }
@@ -222,24 +281,35 @@ class LiveSheet {
   pace() {
     this.send('pace', {row: this.cursor[0], column: this.cursor[1]});
     this.say(`Paced at ${this.place()}`);
+    this.challenge.paced();
     if (!this.wish) this.send('step', {ms: 1});
     if (this.site.value === 'square') this.pacemaker();
     this.redraw();
   }
 
   pacemaker() {
-    const corner = [this.rows - 1, this.rows - 1];
-    this.send('set', {values: {cycle: +this.cycle.value, site: this.site.value === 'corner' ? corner : this.cursor}});
+    const corner = [this.rows - 1, this.rows - 1], {value} = this.cycle;
+    this.send('set', {values: {cycle: value === 's1s2' ? value : +value,
+      site: this.site.value === 'corner' ? corner : this.cursor}});
+    if (value === 's1s2') this.say('Four stimuli 500 ms apart, then one that comes 10 ms earlier each round: its point '
+      + 'on the curve below is the restitution of the tissue at the electrode.');
   }
 
   look(variable) {
-    this.trace = [];
+    this.forgetTraces(false);
     const v = variables[variable], stop = k => `rgb(${v.colours.slice(3 * k, 3 * k + 3).join(',')})`;
     const stops = Array.from({length: 17}, (_, k) => stop(k * 15));
     this.bar.style.background = `linear-gradient(to right,${stops.join(',')})`;
     this.low.textContent = `${v.low} ${v.unit}`;
     this.high.textContent = `${v.high} ${v.unit}`;
     this.send('set', {values: {variable}});
+  }
+
+  forgetTraces(beats = true) {
+    for (const pane of Object.values(this.panes)) {
+      pane.trace = [];
+      if (beats) pane.beats = [];
+    }
   }
 
   factors() {
@@ -270,18 +340,28 @@ class LiveSheet {
     this.restart();
   }
 
+  /* What may stand beside the solver on a sheet of this size. */
+  possible(name) {
+    return {coarse: true, flow: this.rows < GRAPHICS, network: this.rows === DATA.network.shape[0]}[name];
+  }
+
   restart() {
-    this.trace = [];
+    this.forgetTraces();
     this.path = [];
-    const both = this.rows === DATA.network.shape[0];
-    this.canvases[1].parentNode.hidden = this.showButton.hidden = !both;
-    this.send('set', {values: {speed: +this.speed.value, electrode: this.node(this.electrode), cycle: 0}});
-    this.send('reset', {rows: this.rows, columns: this.rows, dt: +this.steps.value, factors: this.factors(),
-      blocked: [...this.blocked]});
+    const beside = Object.keys(this.beside).filter(name => this.possible(name) && this.beside[name].checked);
+    for (const [name, box] of Object.entries(this.beside)) box.disabled = !this.possible(name);
+    for (const [name, pane] of Object.entries(this.panes))
+      pane.figure.hidden = pane.row.hidden = name !== 'solver' && !beside.includes(name);
+    this.stage.style.setProperty('--panes', beside.length + 1);
+    this.showButton.hidden = !beside.includes('network');
+    this.send('set', {values: {speed: +this.speed.value, electrode: this.node(this.electrode), cycle: 0,
+      side: +this.side.value, strength: this.strength.value / 100}});
+    this.epoch = (this.epoch ?? 0) + 1;
+    this.send('reset', {epoch: this.epoch, rows: this.rows, columns: this.rows, dt: +this.steps.value, factors: this.factors(),
+      blocked: [...this.blocked], beside, card: this.options.card});
     this.pacemaker();
     this.look(+this.variable.value);
-    this.say(both ? 'Rest. Solver and network start from the same state.'
-      : 'Rest. The network is at home on 24 × 24 nodes only.');
+    this.say('Rest. All sheets start from the same state.');
   }
 
   spiral() {
@@ -300,18 +380,60 @@ class LiveSheet {
     this.send(on ? 'play' : 'pause');
   }
 
-  /* ---- drawing ---- */
+  /* ---- an address that holds the state ---- */
+
+  state() {
+    const changed = Object.entries(this.factors()).filter(([, factor]) => factor !== 1);
+    return {rows: this.rows, cycle: this.cycle.value, site: this.site.value, dt: this.steps.value,
+      strength: this.strength.value, side: this.side.value, variable: this.variable.value, speed: this.speed.value,
+      cursor: this.cursor.join(), electrode: this.electrode.join(),
+      beside: Object.keys(this.beside).filter(name => this.beside[name].checked).join(),
+      blocked: runsOf([...this.blocked].sort((a, b) => a - b)).join(),
+      ...Object.fromEntries(changed.map(([name, factor]) => [name, +factor.toPrecision(3)]))};
+  }
+
+  share() {
+    const address = `${location.href.split('#')[0]}#live:${new URLSearchParams(this.state())}`;
+    history.replaceState(null, '', address);
+    navigator.clipboard?.writeText(address).catch(() => {});
+    this.say('The address of this page now holds the sheet as you set it. It is copied where the browser allows.');
+  }
+
+  restore(kept) {
+    const pair = text => text.split(',').map(Number);
+    for (const name of ['site', 'strength', 'side', 'variable', 'speed', 'cycle'])
+      if (kept[name] !== undefined) this[name].value = kept[name];
+    if (kept.dt) this.steps.value = kept.dt;
+    if (kept.cursor) this.cursor = pair(kept.cursor);
+    if (kept.electrode) this.electrode = pair(kept.electrode);
+    if (kept.beside !== undefined)
+      for (const [name, box] of Object.entries(this.beside)) box.checked = kept.beside.split(',').includes(name);
+    if (kept.blocked) this.blocked = new Set(nodesOf(kept.blocked));
+    this.showStrength();
+    if (kept.dt || kept.blocked || kept.beside !== undefined) this.restart();
+  }
+
+  /* ---- what comes back ---- */
 
   receive(message) {
     // On its way when something else was asked for: another sheet, variable or node.
-    if (message.values.length !== this.rows ** 2 || message.variable !== +this.variable.value
+    const [first] = message.sheets;
+    if (message.activity.epoch !== this.epoch || first.values.length !== this.rows ** 2 || message.variable !== +this.variable.value
       || message.electrode !== this.node(this.electrode)) return;
+    if (this.rows >= GRAPHICS && message.t === 0)
+      this.say(message.card ? 'Rest. The graphics card computes, in single precision.'
+        : 'Rest. This browser offers no graphics card here, so the processor computes: slowly.');
     this.frame = message;
-    for (let k = 0; k < message.trace.length; k += 2)
-      this.trace.push([message.t - (message.trace.length - 2 - k) / 2, message.trace[k], message.trace[k + 1]]);
-    while (this.trace.length && this.trace[0][0] < message.t - SPAN) this.trace.shift();
-    for (let k = 0; k < message.tips.length; k += 3) this.path.push([message.t, message.tips[k], message.tips[k + 1]]);
+    for (const sheet of message.sheets) {
+      const pane = this.panes[sheet.name], from = Math.floor(message.t + 1e-6) - sheet.trace.length + 1;
+      sheet.trace.forEach((value, k) => pane.trace.push([from + k, value]));
+      while (pane.trace.length && pane.trace[0][0] < message.t - SPAN) pane.trace.shift();
+      pane.beats.push(...sheet.beats);
+    }
+    const {tips} = message;
+    for (let k = 0; k < tips.length; k += 3) this.path.push([message.t, tips[k], tips[k + 1]]);
     this.path = this.path.filter(([t]) => t > message.t - FADE && t <= message.t);
+    this.challenge.judge(message);
     this.redraw();
   }
 
@@ -321,114 +443,46 @@ class LiveSheet {
       if (!this.frame) return;
       if (this.frame !== this.last) this.drawn = [...this.drawn.filter(t => t > now - 1000), now];
       this.last = this.frame;
-      this.canvases.forEach((canvas, k) => this.drawSheet(canvas, k ? this.frame.answer : this.frame.values));
-      this.drawScope();
+      for (const sheet of this.frame.sheets) drawSheet(this, this.panes[sheet.name].canvas, sheet);
+      drawScope(this);
+      drawCurve(this);
       this.drawNumbers(now);
     });
-  }
-
-  drawSheet(canvas, values) {
-    if (!values) return;
-    const n = this.rows, v = variables[+this.variable.value], image = new ImageData(n, n);
-    const pixels = new Uint32Array(image.data.buffer), scale = 255 / (v.high - v.low);
-    for (let k = 0; k < values.length; k++) {
-      const c = 3 * Math.round(Math.min(255, Math.max(0, (values[k] * v.factor - v.low) * scale))), x = k % n;
-      pixels[(n - 1 - (k - x) / n) * n + x] =
-        0xff000000 | v.colours[c + 2] << 16 | v.colours[c + 1] << 8 | v.colours[c];
-    }
-    for (const k of this.blocked) pixels[(n - 1 - Math.floor(k / n)) * n + k % n] = 0xff8c8c8c;
-    this.picture.getContext('2d').putImageData(image, 0, 0);
-    const side = fit(canvas, canvas.clientWidth), context = canvas.getContext('2d'), one = side / n;
-    context.imageSmoothingEnabled = false;
-    context.drawImage(this.picture, 0, 0, side, side);
-    const x = column => (column + 0.5) * one, y = row => side - (row + 0.5) * one;
-    // White on black: seen on every colour of the map.
-    const ring = (row, column, radius, fill) => {
-      context.beginPath();
-      context.arc(x(column), y(row), radius, 0, 2 * Math.PI);
-      if (fill) { context.fillStyle = fill; context.fill(); }
-      twice(context);
-    };
-    if (canvas === this.canvases[0]) {
-      for (const [t, row, column] of this.path) {
-        context.fillStyle = `rgba(255,255,255,${0.7 * (1 - (this.frame.t - t) / FADE)})`;
-        context.fillRect(x(column) - one / 4, y(row) - one / 4, one / 2, one / 2);
-      }
-      for (let k = 0; k < this.frame.tips.length; k += 3)
-        ring(this.frame.tips[k], this.frame.tips[k + 1], 0.012 * side, '#fff');
-    }
-    ring(...this.electrode, 0.018 * side);
-    const [top, left] = this.cursor.map(k => Math.min(n - 5, Math.max(0, k - 2)));
-    context.beginPath();
-    context.setLineDash([side / 60, side / 90]);
-    context.rect(left * one, side - (top + 5) * one, 5 * one, 5 * one);
-    twice(context);
-    context.setLineDash([]);
-  }
-
-  drawScope() {
-    const {scope, frame} = this, v = variables[+this.variable.value], context = scope.getContext('2d');
-    const ratio = devicePixelRatio, width = scope.clientWidth, height = 150;
-    const left = 42, right = 8, top = 20, bottom = 22;
-    fit(scope, width, height);
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
-    const ink = getComputedStyle(this.root).color, from = Math.max(0, frame.t - SPAN);
-    const x = t => left + (t - from) / SPAN * (width - left - right);
-    const y = value => top + (v.high - value) / (v.high - v.low) * (height - top - bottom);
-    context.font = '11px sans-serif';
-    context.fillStyle = context.strokeStyle = ink;
-    context.lineWidth = 0.2;
-    for (const value of v.ticks) {
-      context.strokeRect(left, y(value), width - left - right, 0);
-      context.textAlign = 'right';
-      context.fillText(value, left - 5, y(value) + 4);
-    }
-    for (let t = Math.ceil(from / 250) * 250; t <= from + SPAN; t += 250) {
-      context.strokeRect(x(t), top, 0, height - top - bottom);
-      context.textAlign = 'center';
-      if (x(t) < width - 20) context.fillText(t, x(t), height - 7);
-    }
-    context.textAlign = 'left';
-    context.fillText(`${v.symbol} [${v.unit}] at the electrode${width > 450 ? ' against time [ms]' : ''}`, left, 12);
-    context.save();
-    context.beginPath();
-    context.rect(left, top - 4, width - left - right, height - top - bottom + 8);
-    context.clip();
-    for (const [k, colour, thick] of [[1, ink, 3], [2, SURROGATE, 1.6]]) {
-      context.beginPath();
-      this.trace.forEach((row, i) => {
-        if (!isNaN(row[k])) context[i ? 'lineTo' : 'moveTo'](x(row[0]), y(row[k] * v.factor));
-      });
-      context.strokeStyle = colour;
-      context.lineWidth = thick;
-      context.stroke();
-    }
-    context.restore();
-    if (frame.answer) {
-      context.textAlign = 'right';
-      context.fillStyle = SURROGATE;
-      context.fillText('network', width - right, 12);
-      context.fillStyle = ink;
-      context.fillText('solver', width - right - 52, 12);
-    }
   }
 
   drawNumbers(now) {
     if (now - this.written < 250) return;
     this.written = now;
-    const {error, rms, clocks, t} = this.frame;
-    const short = x => Number.isFinite(x) ? x < 1e-3 ? x.toExponential(0) : +x.toPrecision(2) : '–';
-    const texts = [...(error ?? variables.map(() => NaN)),
-      error ? rms : NaN, ...(clocks ?? [NaN, NaN]), this.drawn.length];
-    this.cells.forEach((cell, k) => { cell.textContent = short(texts[k]); });
-    this.readout = {t, error, rms, clocks, frames: this.drawn.length};
-    const node = this.trace[this.trace.length - 1], v = variables[+this.variable.value];
+    const {sheets, t, activity} = this.frame, fired = activity.excited > t - 1000;
+    const sheetsNow = {};
+    for (const sheet of sheets) {
+      const {name, error, rms, clock, APD, share} = sheet, {cells, lamp} = this.panes[name];
+      // At rest nothing is there to be compared.
+      const texts = [...(fired && error ? error : variables.map(() => NaN)), error ? rms : NaN].map(brief);
+      texts.push(brief(APD), brief(clock), share === undefined ? '–' : `${Math.round(100 * share)} %`);
+      cells.forEach((cell, k) => { cell.textContent = texts[k]; });
+      sheetsNow[name] = {error, rms, clock, APD, share};
+      if (name === 'network') {
+        // A beat has to be seen before it can surprise.
+        const surprise = fired && sheet.seen >= REMEMBERED ? Math.sqrt(error.reduce((a, b) => a + b) / error.length) : NaN;
+        lamp.textContent = `${surprise > SURPRISED ? 'surprised' : 'as foretold'}, ${brief(surprise)}`;
+        lamp.classList.toggle('cep-on', surprise > SURPRISED);
+        sheetsNow.network.surprise = surprise;
+      }
+    }
+    this.readout = {t, sheets: sheetsNow, frames: this.drawn.length};
+    const {trace} = this.panes.solver, v = variables[+this.variable.value], node = trace[trace.length - 1];
     this.scope.setAttribute('aria-label', `${v.symbol} at the electrode against time`
-      + (node ? `; at ${t} ms ${short(Math.round(node[1] * v.factor * 100) / 100)} ${v.unit}` : ''));
+      + (node ? `; at ${t} ms ${brief(node[1] * v.factor)} ${v.unit}` : ''));
+    const {beats} = this.panes.solver, beat = beats[beats.length - 1];
+    this.curve.setAttribute('aria-label', 'Restitution: APD90 against diastolic interval at the electrode'
+      + (beat ? `; the solver's last beat ${brief(beat.APD)} ms after ${brief(beat.DI)} ms` : ''));
     this.onReadout?.(this.readout);
   }
 }
+
+const brief = x => !Number.isFinite(x) ? '–' : x === 0 ? '0'
+  : Math.abs(x) < 1e-3 ? x.toExponential(0) : String(+x.toPrecision(Math.abs(x) >= 100 ? 3 : 2));
 
 /* Nodes on the straight line between two. */
 function lineOf([a, b], [c, d]) {
@@ -437,22 +491,28 @@ function lineOf([a, b], [c, d]) {
     [a + (c - a) * (k + 1) / steps, b + (d - b) * (k + 1) / steps].map(Math.round));
 }
 
-/* Give a canvas the pixels of the screen; returns its width in them. */
-function fit(canvas, width, height = width) {
-  const side = Math.round(width * devicePixelRatio), tall = Math.round(height * devicePixelRatio);
-  if (canvas.width !== side || canvas.height !== tall) { canvas.width = side; canvas.height = tall; }
-  return side;
+/* 3, 4, 5, 9 as 3-5, 9; and back. */
+const runsOf = nodes => nodes.reduce((runs, k) => {
+  const last = runs[runs.length - 1];
+  if (last && last[1] === k - 1) last[1] = k;
+  else runs.push([k, k]);
+  return runs;
+}, []).map(([a, b]) => a === b ? a : `${a}-${b}`);
+const nodesOf = text => text.split(',').flatMap(run => {
+  const [a, b = a] = run.split('-').map(Number);
+  return Array.from({length: b - a + 1}, (_, k) => a + k);
+});
+
+/* What the address of the page asks for, with channels as factors. */
+function addressed() {
+  const [, text] = location.hash.split('#live:');
+  if (text === undefined) return {};
+  const kept = Object.fromEntries(new URLSearchParams(text));
+  kept.factors = Object.fromEntries(DATA.look.channels.filter(name => name in kept).map(name => [name, +kept[name]]));
+  return kept;
 }
 
-function twice(context) {
-  for (const [colour, width] of [['#000', 3.5], ['#fff', 1.6]]) {
-    context.strokeStyle = colour;
-    context.lineWidth = width * Math.max(1, devicePixelRatio / 1.5);
-    context.stroke();
-  }
-}
-
-/* ---- for programs: a run of the solver, a free run of the network ---- */
+/* ---- for programs: a run of the solver, beats in a trace, a free run of the network ---- */
 
 let engine = null, asked = 0;
 const ask = (type, message) => new Promise((resolve, reject) => {
@@ -470,6 +530,7 @@ const ask = (type, message) => new Promise((resolve, reject) => {
 globalThis.cepLive = {
   sheets: [],
   run: setup => ask('run', setup),
+  beats: setup => ask('beats', setup),
   rollout: setup => ask('rollout', setup),
   mount(root, options) {
     if (!document.getElementById('cep-live-style'))
