@@ -18,6 +18,7 @@ class Settings(Common):
     hidden: int = 64  # H, numbers in the hidden state of a layer
     layers: int = 2
     dropout: float = 0.0  # between the layers
+    both: bool = False  # the dense layer reads the first layer too, not the last alone
     forget_bias: float = 0.0  # added to the forget gates' bias at the start
     memory: int = 0  # an eighth of the gates start with memories of 1 to so many frames (Tallec and Ollivier 2018)
     level: float = 0.0  # weight of the error of a free run's mean, beside that of its frames
@@ -65,17 +66,22 @@ CONFIGURATIONS = {
 
 
 class LSTMNetwork(nn.Module):
-    """Equation 5 for frames of ``n_in`` numbers: LSTM layers NN_LSTM, then a dense layer g."""
+    """Equation 5 for frames of ``n_in`` numbers: LSTM layers NN_LSTM, then a dense layer g, of ``both`` first and last.
+    """
 
-    def __init__(self, n_in, hidden, layers=2, dropout=0.0):
+    def __init__(self, n_in, hidden, layers=2, dropout=0.0, both=False):
         super().__init__()
-        self.NN_LSTM = nn.LSTM(n_in, hidden, layers, batch_first=True, dropout=dropout)
-        self.g = nn.Linear(hidden, n_in)
+        self.NN_LSTM, self.both = nn.LSTM(n_in, hidden, layers, batch_first=True, dropout=dropout), both
+        self.g = nn.Linear(2 * hidden if both else hidden, n_in)
 
     def forward(self, x, h=None):
         """Frames x of shape (batch, time, N_in) to the frames that follow each, and the last hidden state."""
-        out, h = self.NN_LSTM(x, h)
-        return self.g(out), h
+        out, last = self.NN_LSTM(x, h)
+        if self.both:  # the first layer once more, alone: its outputs are not handed out
+            start = [part[:1] for part in h or 2 * [torch.zeros_like(last[0])]]
+            first = torch.lstm(x, start, self.NN_LSTM.all_weights[0], True, 1, 0.0, self.training, False, True)
+            out = torch.cat([first[0], out], -1)
+        return self.g(out), last
 
     def step(self, x, h):
         """One step of Equation 5: (x_t, h_t) to (x_t+1, h_t+1); x has the shape (batch, N_in)."""
@@ -87,31 +93,33 @@ class LSTMNetwork(nn.Module):
         return self.g(self.outputs(x, steps))
 
     def outputs(self, x, steps):
-        """What g reads in a free run, shape (batch, steps, H).
+        """What g reads in a free run, shape (batch, steps, H or 2 H).
 
         g and the input weights of the first layer are two linear maps in a row.  Multiplied once,
         W_ih (g u + b) becomes (W_ih g) u + W_ih b, and the loop carries the few numbers u = h_t of
-        the last layer instead of a whole frame: the same numbers, many times faster.
+        the last layer instead of a whole frame: the same numbers, many times faster.  What g reads of
+        the first layer, that layer is told with its own output.
         """
         _, (h, c) = self.NN_LSTM(x)
-        first, *rest = self.NN_LSTM.all_weights
-        folded = [first[0] @ self.g.weight, first[1], first[0] @ self.g.bias + first[2], first[3]]
+        (W, W_own, *biases), *rest = self.NN_LSTM.all_weights
+        *first, last = (W @ self.g.weight).split(h.shape[-1], 1)
+        folded = [last, sum(first, W_own), W @ self.g.bias + biases[0], biases[1]]
         run = unrolled.run if unrolled.can_run(h) else run_layers
-        return run([folded, *rest], h, c, steps - 1)
+        out = run([folded, *rest], h, c, steps - 1)
+        return torch.cat([out[0], out[-1]], -1) if self.both else out[-1]
 
 
 def run_layers(layers, h, c, steps):
-    """Outputs of the last of some LSTM layers, now and in ``steps`` steps of a free run, (batch, steps + 1, H)."""
+    """Outputs of some LSTM layers, now and in ``steps`` steps of a free run, (layers, batch, steps + 1, H)."""
 
     def step(u, state):
-        new = []
-        for weights, (h, c) in zip(layers, state, strict=True):
-            h, c = torch.lstm_cell(u, (h, c), *weights)
-            new.append((h, c))
-            u = h
-        return u, new
+        x, new = u[-1], []
+        for weights, before in zip(layers, state, strict=True):
+            x, c = torch.lstm_cell(x, before, *weights)
+            new.append((x, c))
+        return torch.stack([h for h, _ in new]), new
 
-    return torch.stack([h[-1], *free_run(step, h[-1], list(zip(h, c, strict=True)), steps)], 1)
+    return torch.stack([h, *free_run(step, h, list(zip(h, c, strict=True)), steps)], 2)
 
 
 def next_frame(network, X_b, unit=1.0):
@@ -164,7 +172,7 @@ class LSTM(Network):
 
     def build(self, n_in):
         s = self.settings
-        network = LSTMNetwork(n_in, s.hidden, s.layers, s.dropout)
+        network = LSTMNetwork(n_in, s.hidden, s.layers, s.dropout, s.both)
         for k in range(s.layers):  # the quarters of a bias belong to the input gate, the forget gate and two more
             b_in, b_own = (getattr(network.NN_LSTM, f"bias_{of}_l{k}").data.view(4, -1) for of in ("ih", "hh"))
             b_in[1] += s.forget_bias

@@ -10,15 +10,15 @@ from test_surrogates import small_lstm, wave
 
 from cepkit import training
 from cepkit.dataset import Scaling, Windows, principal_components, to_tensor
-from cepkit.forecast import draw_starts, forecast
+from cepkit.forecast import draw_starts, forecast, free_run
 from cepkit.surrogates import lstm, unrolled
 from cepkit.training import Training
 
 
-@pytest.mark.parametrize(("layers", "batch", "threads"), [(1, 3, 1), (2, 5, 2), (3, 1, 2)])
-def test_the_compiled_free_run_is_that_of_pytorch(layers, batch, threads, monkeypatch):
+@pytest.mark.parametrize(("layers", "batch", "threads", "both"), [(1, 3, 1, 0), (2, 5, 2, 0), (2, 3, 2, 1), (3, 1, 2, 1)])
+def test_the_compiled_free_run_is_that_of_pytorch(layers, batch, threads, both, monkeypatch):
     torch.manual_seed(0)
-    network, x = lstm.LSTMNetwork(6, 8, layers), torch.randn(batch, 9, 6, requires_grad=True)
+    network, x = lstm.LSTMNetwork(6, 8, layers, both=both), torch.randn(batch, 9, 6, requires_grad=True)
     weights, before = torch.arange(20.0)[:, None], torch.get_num_threads()
 
     def run(compiled):
@@ -27,6 +27,9 @@ def test_the_compiled_free_run_is_that_of_pytorch(layers, batch, threads, monkey
         x.grad = None
         out = network.run_free(x, 20)
         (weights * out**2).sum().backward()
+        then, h = network(x)
+        plain = torch.stack([then[:, -1], *free_run(network.step, then[:, -1], h, 19)], 1)
+        torch.testing.assert_close(out, plain, rtol=1e-4, atol=1e-4)
         return [out.detach(), x.grad, *[p.grad for p in network.parameters()]]
 
     torch.set_num_threads(threads)
