@@ -134,5 +134,4 @@ class Unrolled(torch.autograd.Function):
         read = [Y[-1, :-1], *Y[:-1, 1:]]  # what each layer was fed
         sums = [(g.flatten(0, 1).T @ x.flatten(0, 1), g.flatten(0, 1).T @ y[:-1].flatten(0, 1))
                 for g, x, y in zip(G, read, Y, strict=True)]  # fmt: skip
-        dW_in, dW_own = (torch.stack(d) for d in zip(*sums, strict=True))
-        return dW_in, dW_own, G.sum((1, 2)), dY[:, 0], dC, None
+        return *map(torch.stack, zip(*sums, strict=True)), G.sum((1, 2)), dY[:, 0], dC, None
