@@ -1,6 +1,6 @@
 """The paper's LSTM (Equations 4 to 6)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -26,7 +26,7 @@ class Settings(Common):
     given: tuple[int, int] = (500, 501)  # after so many true frames, at least and less than,
     cold: float = 0.0  # or, in such a share of the batches, after a single one,
     horizons: tuple[int, ...] = (500, 500)  # for so many frames: at its begin, at its end,
-    polish: Training | None = None  # and of each further one, k-th at 1/k of its rate, after a fit of what g writes
+    polish: tuple[Training, ...] = ()  # and at the end of further ones, each after a fit of what is written and read
 
 FREE = {"stride": 4, "decay": True, "clip": 0.5, "skip": 15_000, "drift": (5000, 4.0)}
 CONFIGURATIONS = {
@@ -35,9 +35,13 @@ CONFIGURATIONS = {
     "laptop": Settings(
         components=128, whitened=True, both=True, forget_bias=1.0, memory=400, bounded=True, chosen=True,
         training=Training(window=751, batch=8, epochs=1, learning_rate=3e-3, **FREE | {"clip": 1.0}),
-        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500, 750), level=10.0,
+        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0,
         finish=Training(window=1020, batch=8, epochs=6, learning_rate=1.5e-3, average=0.01, **FREE),
-        polish=Training(window=1270, batch=4, epochs=3, learning_rate=2.4e-4, average=0.005, **FREE),
+        polish=(
+            Training(window=1020, batch=8, epochs=4, learning_rate=6e-4, average=0.01, **FREE),
+            Training(window=1020, batch=4, epochs=3, learning_rate=1.5e-4, average=0.005, **FREE),
+            Training(window=1020, batch=4, epochs=3, learning_rate=6e-5, average=0.005, **FREE),
+        ),
         departures=(
             "128 principal components, each in units of its spread, with the loss in frames; absorbed into the first "
             "and last layer afterwards: the same network, trained many times faster",
@@ -45,14 +49,13 @@ CONFIGURATIONS = {
             "no transient: the first 20 s, which never come back, are left out; beats to come: to a window is added up "
             "to four times its change in the last 5 s (ten beats)",
             "first on the true frames (Equation 6), then on free runs (Algorithm 2) after 100 to 520 true frames, or "
-            "one in a fifth of the batches, that grow from 25 to 750 frames; a weight of 10 on the error of their mean",
-            "four times, what the dense layer writes and the first layer reads is fitted by least squares to free "
+            "one in a fifth of the batches, that grow from 25 to 500 frames; a weight of 10 on the error of their mean",
+            "three times, what the dense layer writes and the first layer reads is fitted by least squares to free "
             "runs, and the training goes on",
             "Adam with gradients of norm 0.5 at most, 4 or 8 windows a batch, a rate that falls to 0 in each pass, and "
             "a running mean of the weights; forget gates biased to remember; no dropout",
-            "no forecast leaves the range of the training part",
-            "the hidden size was chosen in the first edition by forecasts of the test part, and the rest by free runs "
-            "on beats 80 to 87",
+            "no forecast leaves the range of the training part; the hidden size was chosen in the first edition by "
+            "forecasts of the test part, and the rest by free runs on beats 80 to 87",
             CHOSEN,
         ),
     ),
@@ -108,10 +111,9 @@ def run_layers(layers, h, c, steps):
     """Outputs of some LSTM layers, now and in ``steps`` steps of a free run, (layers, batch, steps + 1, H)."""
 
     def step(u, state):
-        x, new = u[-1], []
+        new = []
         for weights, before in zip(layers, state, strict=True):
-            x, c = torch.lstm_cell(x, before, *weights)
-            new.append((x, c))
+            new.append(torch.lstm_cell(new[-1][0] if new else u[-1], before, *weights))
         return torch.stack([h for h, _ in new]), new
 
     return torch.stack([h, *free_run(step, h, list(zip(h, c, strict=True)), steps)], 2)
@@ -181,15 +183,13 @@ class LSTM(Network):
     def _free(self, network, X_b, done, stage=0):
         """Loss of free runs that grow longer as the training goes on."""
         given, (first, last) = int(torch.randint(*self.settings.given, ())), self.settings.horizons[stage : stage + 2]
-        if self.settings.cold and torch.rand(()) < self.settings.cold:
-            given = 1
+        given = 1 if self.settings.cold and torch.rand(()) < self.settings.cold else given
         horizon = round(first * (last / first) ** done)
         return free_running(network, X_b[:, : given + horizon], given, self.unit, self.settings.level)
 
     def passes(self):
         s = self.settings
-        rates = [s.polish.learning_rate / k for k in range(1, len(s.horizons) - 1)] if s.polish else []
-        stages = [s.finish, *(replace(s.polish, learning_rate=rate) for rate in rates)] if s.finish else []
+        stages = [s.finish, *s.polish][: len(s.horizons) - 1] if s.finish else []
         return super().passes() + [(t, partial(self._free, stage=k)) for k, t in enumerate(stages)]
 
     def prepare(self, network, windows, number):
