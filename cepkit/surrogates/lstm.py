@@ -26,22 +26,20 @@ class Settings(Common):
     given: tuple[int, int] = (500, 501)  # after so many true frames, at least and less than,
     cold: float = 0.0  # or, in such a share of the batches, after a single one,
     horizons: tuple[int, ...] = (500, 500)  # for so many frames: at its begin, at its end,
-    polish: tuple[Training, ...] = ()  # and at the end of further ones, each after a fit of what is written and read
+    polish: tuple[Training, ...] = ()  # and at the end of each further pass
+    fits: int = 0  # before each of the last passes, so many, what is written and read is fitted to free runs
 
-FREE = {"stride": 4, "decay": True, "clip": 0.5, "skip": 15_000, "drift": (5000, 4.0)}
+FREE = {"window": 1020, "stride": 4, "decay": True, "clip": 0.5, "average": 0.01, "skip": 15_000, "drift": (5000, 4.0)}
 CONFIGURATIONS = {
     "published_code": Settings(hidden=64, dropout=0.2),
     "paper": Settings(hidden=2304, departures=("N_t = 1000: the paper gives none; this is its code's",)),
     "laptop": Settings(
         components=128, whitened=True, both=True, forget_bias=1.0, memory=400, bounded=True, chosen=True,
-        training=Training(window=751, batch=8, epochs=1, learning_rate=3e-3, **FREE | {"clip": 1.0}),
-        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0,
-        finish=Training(window=1020, batch=8, epochs=6, learning_rate=1.5e-3, average=0.01, **FREE),
-        polish=(
-            Training(window=1020, batch=8, epochs=4, learning_rate=6e-4, average=0.01, **FREE),
-            Training(window=1020, batch=4, epochs=3, learning_rate=1.5e-4, average=0.005, **FREE),
-            Training(window=1020, batch=4, epochs=3, learning_rate=6e-5, average=0.005, **FREE),
-        ),
+        training=Training(batch=8, epochs=1, learning_rate=3e-3, **FREE | {"window": 751, "clip": 1.0, "average": None}),
+        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0, fits=2,
+        finish=Training(batch=8, epochs=6, learning_rate=1.5e-3, **FREE),
+        polish=(Training(batch=8, epochs=4, learning_rate=6e-4, **FREE),
+                *(Training(batch=4, epochs=3, learning_rate=rate, **FREE) for rate in (1.5e-4, 6e-5))),
         departures=(
             "128 principal components, each in units of its spread, with the loss in frames; absorbed into the first "
             "and last layer afterwards: the same network, trained many times faster",
@@ -50,8 +48,8 @@ CONFIGURATIONS = {
             "to four times its change in the last 5 s (ten beats)",
             "first on the true frames (Equation 6), then on free runs (Algorithm 2) after 100 to 520 true frames, or "
             "one in a fifth of the batches, that grow from 25 to 500 frames; a weight of 10 on the error of their mean",
-            "three times, what the dense layer writes and the first layer reads is fitted by least squares to free "
-            "runs, and the training goes on",
+            "twice, what the dense layer writes and the first layer reads is fitted by least squares to free runs, and "
+            "the training goes on",
             "Adam with gradients of norm 0.5 at most, 4 or 8 windows a batch, a rate that falls to 0 in each pass, and "
             "a running mean of the weights; forget gates biased to remember; no dropout",
             "no forecast leaves the range of the training part; the hidden size was chosen in the first edition by "
@@ -193,7 +191,7 @@ class LSTM(Network):
         return super().passes() + [(t, partial(self._free, stage=k)) for k, t in enumerate(stages)]
 
     def prepare(self, network, windows, number):
-        if number > 1:
+        if number >= len(self.passes()) - self.settings.fits:
             refit(network, windows[torch.linspace(0, len(windows) - 1, 40).long()], self.settings.given[1])
 
     def _forecast(self, network, X, steps):
