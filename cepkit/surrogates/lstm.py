@@ -35,7 +35,7 @@ CONFIGURATIONS = {
     "paper": Settings(hidden=2304, departures=("N_t = 1000: the paper gives none; this is its code's",)),
     "laptop": Settings(
         components=128, whitened=True, both=True, forget_bias=1.0, memory=400, bounded=True, chosen=True,
-        training=Training(batch=8, epochs=1, learning_rate=3e-3, **FREE | {"window": 751, "clip": 1.0, "average": None}),
+        training=Training(batch=8, epochs=1, learning_rate=3e-3, **FREE | dict(window=751, clip=1.0, average=None)),
         given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0, fits=2,
         finish=Training(batch=8, epochs=6, learning_rate=1.5e-3, **FREE),
         polish=(Training(batch=8, epochs=4, learning_rate=6e-4, **FREE),
