@@ -36,7 +36,7 @@ SEEDS = {f"seed {seed}": ("lstm", "laptop", {"seed": seed}) for seed in range(5)
 #: An ablation on a simpler recipe: fewer components, the last layer alone read, larger batches and two passes; and the
 #: same with one ingredient less, or with a third pass.
 HALF = {part: replace(getattr(RECIPE, part), batch=16) for part in ("training", "finish")}
-HALF |= {"components": 64, "both": False, "horizons": RECIPE.horizons[:2], "polish": (), "fits": 0}
+HALF |= {"components": 64, "both": False, "horizons": RECIPE.horizons[:2], "polish": (), "fits": RECIPE.fits[:1]}
 WITHOUT = {
     "the first two passes": {},
     "true frames alone": {"finish": None},
@@ -49,7 +49,7 @@ WITHOUT = {
     "no running mean of the weights": {"finish": replace(HALF["finish"], average=None)},
     "H = 32": {"hidden": 32},
     "a third pass after a refit": {
-        "polish": (replace(RECIPE.polish[0], batch=16, epochs=3),), "horizons": RECIPE.horizons[:3], "fits": 1,
+        "polish": (replace(RECIPE.polish[0], batch=16, epochs=3),), "horizons": RECIPE.horizons[:3],
     },
     "as many updates without a refit": {"finish": replace(HALF["finish"], epochs=RECIPE.finish.epochs + 3)},
 }

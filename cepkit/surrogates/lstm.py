@@ -27,7 +27,7 @@ class Settings(Common):
     cold: float = 0.0  # or, in such a share of the batches, after a single one,
     horizons: tuple[int, ...] = (500, 500)  # for so many frames: at its begin, at its end,
     polish: tuple[Training, ...] = ()  # and at the end of each further pass
-    fits: int = 0  # before each of the last passes, so many, what is written and read is fitted to free runs
+    fits: tuple[tuple[float, float], ...] = ()  # before each of these: ridges of a fit of what is written and read
 
 FREE = {"window": 1020, "stride": 4, "decay": True, "clip": 0.5, "average": 0.01, "skip": 15_000, "drift": (5000, 4.0)}
 CONFIGURATIONS = {
@@ -36,10 +36,11 @@ CONFIGURATIONS = {
     "laptop": Settings(
         components=128, whitened=True, both=True, forget_bias=1.0, memory=400, bounded=True, chosen=True,
         training=Training(batch=8, epochs=1, learning_rate=3e-3, **FREE | dict(window=751, clip=1.0, average=None)),
-        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0, fits=2,
+        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0,
         finish=Training(batch=8, epochs=6, learning_rate=1.5e-3, **FREE),
         polish=(Training(batch=8, epochs=4, learning_rate=6e-4, **FREE),
-                *(Training(batch=4, epochs=3, learning_rate=rate, **FREE) for rate in (1.5e-4, 6e-5))),
+                *(Training(batch=4, epochs=3, learning_rate=rate, **FREE) for rate in (1.2e-4, 6e-5))),
+        fits=((1e-4, 0.1), (1e-5, 1e-4), (1e-5, 1e-4)),
         departures=(
             "128 principal components, each in units of its spread, with the loss in frames; absorbed into the first "
             "and last layer afterwards: the same network, trained many times faster",
@@ -48,8 +49,8 @@ CONFIGURATIONS = {
             "to four times its change in the last 5 s (ten beats)",
             "first on the true frames (Equation 6), then on free runs (Algorithm 2) after 100 to 520 true frames, or "
             "one in a fifth of the batches, that grow from 25 to 500 frames; a weight of 10 on the error of their mean",
-            "twice, what the dense layer writes and the first layer reads is fitted by least squares to free runs, and "
-            "the training goes on",
+            "three times, what the dense layer writes and the first layer reads is fitted by least squares to free "
+            "runs, and the training goes on",
             "Adam with gradients of norm 0.5 at most, 4 or 8 windows a batch, a rate that falls to 0 in each pass, and "
             "a running mean of the weights; forget gates biased to remember; no dropout",
             "no forecast leaves the range of the training part; the hidden size was chosen in the first edition by "
@@ -132,7 +133,7 @@ def free_running(network, X_b, given, unit=1.0, level=0.0):
 
 
 @torch.no_grad()
-def refit(network, X_b, given, ridge=(1e-5, 1e-4)):
+def refit(network, X_b, given, ridge):
     """What g writes and the first layer reads, by least squares to free runs, whose course stays nearly as it was.
 
     Gradients hardly find it: to write better is to be read otherwise.  So g is fitted to the frames that came, and then
@@ -191,8 +192,9 @@ class LSTM(Network):
         return super().passes() + [(t, partial(self._free, stage=k)) for k, t in enumerate(stages)]
 
     def prepare(self, network, windows, number):
-        if number >= len(self.passes()) - self.settings.fits:
-            refit(network, windows[torch.linspace(0, len(windows) - 1, 40).long()], self.settings.given[1])
+        if 1 < number < 2 + len(fits := self.settings.fits):
+            some = torch.linspace(0, len(windows) - 1, 40).long()
+            refit(network, windows[some], self.settings.given[1], fits[number - 2])
 
     def _forecast(self, network, X, steps):
         return network.run_free(X, steps)
