@@ -36,11 +36,11 @@ CONFIGURATIONS = {
     "laptop": Settings(
         components=128, whitened=True, both=True, forget_bias=1.0, memory=400, bounded=True, chosen=True,
         training=Training(batch=8, epochs=1, learning_rate=3e-3, **FREE | dict(window=751, clip=1.0, average=None)),
-        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500), level=10.0,
-        finish=Training(batch=8, epochs=6, learning_rate=1.5e-3, **FREE),
+        given=(100, 521), cold=0.2, horizons=(25, 500, 500, 500, 500, 1000), level=10.0,
+        finish=Training(batch=8, epochs=6, learning_rate=1.5e-3, **FREE), fits=((1e-4, 0.1), *2 * [(1e-5, 1e-4)]),
         polish=(Training(batch=8, epochs=4, learning_rate=6e-4, **FREE),
-                *(Training(batch=4, epochs=3, learning_rate=rate, **FREE) for rate in (1.2e-4, 6e-5))),
-        fits=((1e-4, 0.1), (1e-5, 1e-4), (1e-5, 1e-4)),
+                *(Training(batch=4, epochs=3, learning_rate=rate, **FREE) for rate in (1.2e-4, 6e-5)),
+                Training(batch=4, epochs=2, learning_rate=6e-5, **FREE | dict(window=1520))),
         departures=(
             "128 principal components, each in units of its spread, with the loss in frames; absorbed into the first "
             "and last layer afterwards: the same network, trained many times faster",
@@ -48,7 +48,7 @@ CONFIGURATIONS = {
             "no transient: the first 20 s, which never come back, are left out; beats to come: to a window is added up "
             "to four times its change in the last 5 s (ten beats)",
             "first on the true frames (Equation 6), then on free runs (Algorithm 2) after 100 to 520 true frames, or "
-            "one in a fifth of the batches, that grow from 25 to 500 frames; a weight of 10 on the error of their mean",
+            "one in a fifth of the batches, that grow from 25 to 1000 frames; a weight of 10 on the error of a mean",
             "three times, what the dense layer writes and the first layer reads is fitted by least squares to free "
             "runs, and the training goes on",
             "Adam with gradients of norm 0.5 at most, 4 or 8 windows a batch, a rate that falls to 0 in each pass, and "
