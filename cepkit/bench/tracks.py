@@ -60,7 +60,7 @@ WINDOWS = {
     "lstm": {
         "training": Training(window=750, stride=60, epochs=4, learning_rate=3e-3, decay=True, clip=1.0),
         "finish": Training(window=1000, stride=80, epochs=2, learning_rate=3e-4, decay=True, clip=0.3),
-        "given": (500, 501), "horizons": (500, 500),
+        "given": (500, 501), "horizons": (500, 500), "components": 64, "both": False,
         "whitened": False, "bounded": False, "chosen": False,
     },
     "neural_ode": {

@@ -103,13 +103,13 @@ def can_run(h):
 
 
 def run(layers, h, c, steps):
-    """Outputs of the last of some LSTM layers, now and in ``steps`` steps of a free run, (batch, steps + 1, H)."""
+    """As :func:`cepkit.surrogates.lstm.run_layers`."""
     W_in, W_own, b_in, b_own = (torch.stack(parts) for parts in zip(*layers, strict=True))
-    return Unrolled.apply(W_in, W_own, b_in + b_own, h, c, steps).transpose(0, 1)
+    return Unrolled.apply(W_in, W_own, b_in + b_own, h, c, steps).transpose(1, 2)
 
 
 class Unrolled(torch.autograd.Function):
-    """Outputs (steps + 1, batch, H) of the last layer, the first being what came in, fed back into the first layer.
+    """Outputs (layers, steps + 1, batch, H), the first being what came in, the last layer's fed back into the first.
 
     ``W_in`` and ``W_own`` have the shape (layers, 4 H, H), ``bias`` (layers, 4 H), ``h`` and ``c`` (layers, batch, H).
     """
@@ -123,17 +123,15 @@ class Unrolled(torch.autograd.Function):
         C[:, 0], Y[:, 0] = c, h
         shared(forward, batch, *(W.transpose(1, 2).contiguous() for W in (W_in, W_own)), bias, G, C, Y)
         ctx.save_for_backward(W_in, W_own, G, C, Y)
-        return Y[-1].clone()
+        return Y.clone()
 
     @staticmethod
     def backward(ctx, gradient):
         """Backpropagation through time."""
         W_in, W_own, G, C, Y = ctx.saved_tensors
-        dY, dC = torch.zeros_like(Y), torch.zeros_like(C[:, 0])
-        dY[-1] = gradient
+        dY, dC = gradient.clone(memory_format=torch.contiguous_format), torch.zeros_like(C[:, 0])
         shared(backward, Y.shape[2], W_in.contiguous(), W_own.contiguous(), G, C, Y, dY, dC)
         read = [Y[-1, :-1], *Y[:-1, 1:]]  # what each layer was fed
         sums = [(g.flatten(0, 1).T @ x.flatten(0, 1), g.flatten(0, 1).T @ y[:-1].flatten(0, 1))
                 for g, x, y in zip(G, read, Y, strict=True)]  # fmt: skip
-        dW_in, dW_own = (torch.stack(d) for d in zip(*sums, strict=True))
-        return dW_in, dW_own, G.sum((1, 2)), dY[:, 0], dC, None
+        return *map(torch.stack, zip(*sums, strict=True)), G.sum((1, 2)), dY[:, 0], dC, None

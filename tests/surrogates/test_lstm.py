@@ -10,15 +10,16 @@ from test_surrogates import small_lstm, wave
 
 from cepkit import training
 from cepkit.dataset import Scaling, Windows, principal_components, to_tensor
-from cepkit.forecast import draw_starts, forecast
+from cepkit.forecast import draw_starts, forecast, free_run
 from cepkit.surrogates import lstm, unrolled
 from cepkit.training import Training
 
 
 @pytest.mark.parametrize(("layers", "batch", "threads"), [(1, 3, 1), (2, 5, 2), (3, 1, 2)])
-def test_the_compiled_free_run_is_that_of_pytorch(layers, batch, threads, monkeypatch):
+@pytest.mark.parametrize("both", [False, True])
+def test_the_compiled_free_run_is_that_of_pytorch(layers, batch, threads, both, monkeypatch):
     torch.manual_seed(0)
-    network, x = lstm.LSTMNetwork(6, 8, layers), torch.randn(batch, 9, 6, requires_grad=True)
+    network, x = lstm.LSTMNetwork(6, 8, layers, both=both), torch.randn(batch, 9, 6, requires_grad=True)
     weights, before = torch.arange(20.0)[:, None], torch.get_num_threads()
 
     def run(compiled):
@@ -27,6 +28,9 @@ def test_the_compiled_free_run_is_that_of_pytorch(layers, batch, threads, monkey
         x.grad = None
         out = network.run_free(x, 20)
         (weights * out**2).sum().backward()
+        then, h = network(x)
+        plain = torch.stack([then[:, -1], *free_run(network.step, then[:, -1], h, 19)], 1)
+        torch.testing.assert_close(out, plain, rtol=1e-4, atol=1e-4)
         return [out.detach(), x.grad, *[p.grad for p in network.parameters()]]
 
     torch.set_num_threads(threads)
@@ -68,14 +72,15 @@ def test_a_refit_writes_better_and_is_read_as_before():
 
 def test_least_squares_is_least_and_is_drawn_to_where_it_starts():
     torch.manual_seed(0)
-    A, start = torch.randn(50, 4), torch.nn.Linear(4, 3)
+    A, start = torch.randn(50, 4), torch.randn(3, 4)
     W, b = torch.randn(3, 4), torch.randn(3)
     B = A @ W.T + b
     for found, right in zip(lstm.least_squares(A, B, 0.0), (W, b), strict=True):
         torch.testing.assert_close(found, right)
-    for ridge, near in ((1e-9, (W, b)), (1e9, start.parameters())):
-        for found, right in zip(lstm.least_squares(A, B, ridge, start), near, strict=True):
-            torch.testing.assert_close(found, right.detach(), rtol=1e-4, atol=1e-4)
+    for ridge, near in ((1e-9, W), (1e9, start)):
+        found, bias = lstm.least_squares(A, B, ridge, start)
+        torch.testing.assert_close(found, near, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(bias, (B - A @ near.T).mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_of_whitened_components_is_one_of_frames():
