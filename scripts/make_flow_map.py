@@ -299,9 +299,12 @@ class Fit:
         sure = network.doubt(self.normal(examples[0]))[:, 0] < 2 * np.log10(flow_map.DOUBT / std)
         low, high = (rms[sure].quantile(q) if sure.any() else np.nan for q in (0.95, 1.0))
         shown = {n: f"{e[self.order.index(STATES.index(n))]:.1e}" for n in ("Vm", "Cai", "CaSS", *flow_map.SLOW)}
-        print(shown,
-              f"RMSE {rms.median():.2f} {rms.quantile(0.95):.2f} mV; bend {near.square().mean().sqrt():.2f} mV, mean "
-              f"{near.mean():.2f}; sure of {sure.float().mean():.1%}: 95 % {low:.2f}, worst {high:.1f} mV", flush=True)
+        print(
+            shown,
+            f"RMSE {rms.median():.2f} {rms.quantile(0.95):.2f} mV; bend {near.square().mean().sqrt():.2f} mV, mean "
+            f"{near.mean():.2f}; sure of {sure.float().mean():.1%}: 95 % {low:.2f}, worst {high:.1f} mV",
+            flush=True,
+        )
         return float(e.mean())
 
 

@@ -48,7 +48,8 @@ WITHOUT = {
     "no running mean of the weights": {"finish": replace(HALF["finish"], average=None)},
     "H = 32": {"hidden": 32},
     "a third pass after a refit": {
-        "polish": (replace(RECIPE.polish[0], batch=16, epochs=3),), "horizons": RECIPE.horizons[:3],
+        "polish": (replace(RECIPE.polish[0], batch=16, epochs=3),),
+        "horizons": RECIPE.horizons[:3],
     },
     "as many updates without a refit": {"finish": replace(HALF["finish"], epochs=RECIPE.finish.epochs + 3)},
 }

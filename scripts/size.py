@@ -118,8 +118,10 @@ if __name__ == "__main__":
     for name, lines in rows.items():
         print(f"{lines:5d}  {name:36s} {' '.join(sorted(other.removeprefix('cepkit.') for other in graph[name]))}")
     over = max(totals["all"] - BUDGET["all"], 0)
-    print(f"\n{totals['all']} lines of {BUDGET['all']}, {over} over it; what the mission names: "
-          f"{totals['core']} of {BUDGET['core']}")
+    print(
+        f"\n{totals['all']} lines of {BUDGET['all']}, {over} over it; what the mission names: "
+        f"{totals['core']} of {BUDGET['core']}"
+    )
     print("longest functions: " + ", ".join(f"{name} {size}" for size, name in longest[:5]))
     fine = "no import circle, no private name across rooms, nothing else over its budget"
     print("\n".join(["", *faults]) if faults else fine)

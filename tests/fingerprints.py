@@ -130,8 +130,13 @@ def of_the_scores():
         "case": _numbers([case[key] for key in sorted(case)]),
         "events": _numbers([found[key] for key in sorted(found)]),
         "interval": _numbers(scores.interval_of(np.arange(12.0) ** 2, np.arange(12) // 3, np.arange(12) % 2)),
-        "cuts": _numbers(truth.lead_time[[0, -1]], truth.Vm[:, ::50, 1, 2], given.time[[0, -1]], given.Vm[:, ::5, 1, 2],
-                         forecast.draw_starts(trajectory, 5, 20, 100)),  # fmt: skip
+        "cuts": _numbers(
+            truth.lead_time[[0, -1]],
+            truth.Vm[:, ::50, 1, 2],
+            given.time[[0, -1]],
+            given.Vm[:, ::5, 1, 2],
+            forecast.draw_starts(trajectory, 5, 20, 100),
+        ),  # fmt: skip
     }
 
 

@@ -48,7 +48,7 @@ def _wave_maps(figure, rows, since, crossing=60.0):
     for ax, (name, when) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(when - first, cmap=MAPS["time"], vmin=0, vmax=top)
         ax.set_title("solver" if name == "truth" else look(name)["label"], fontsize=7)
-        ax.set(xticks=[], yticks=[], xlabel=f"{float(np.ptp(when.x)):.0f} mm")
+        ax.set(xticks=[], yticks=[], xlabel=f"{float(np.ptp(when.x.values)):.0f} mm")
     figure.colorbar(image, ax=list(axes), label="after the truth's first\nactivation [ms]", shrink=0.8, extend="max")
 
 

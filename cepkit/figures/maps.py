@@ -69,8 +69,8 @@ def sheets(rows, times, columns=6, vmin=None, vmax=None, time="time"):
                 ax.set_title(f"{t:g} ms", fontsize=8)
             if column == 0:
                 ax.axis("on")
-                ax.set(xticks=[], yticks=[], xlabel="")
-                ax.set_ylabel(label, fontsize=8)
+                ax.set(xticks=[], yticks=[], xlabel=f"{np.ptp(ax.get_xlim()):.0f} mm" * (ax in axes[-1]), ylabel=label)
+                plt.setp((ax.xaxis.label, ax.yaxis.label), fontsize=8)
                 ax.spines[:].set_visible(False)
     many = len(axes) > 1
     fig.colorbar(image, ax=axes, label=label_of(first), shrink=0.8 if many else 1.0, aspect=30 if many else 15)

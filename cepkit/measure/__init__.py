@@ -1,4 +1,5 @@
 """What an electrophysiologist measures: on what was recorded, and by experiments that run the solver for a number."""
+
 # ruff: noqa: F401, I001
 from cepkit.measure.experiments import (
     capture_threshold, diffusivity_for, premature, restitution, steady_state, strength_duration,

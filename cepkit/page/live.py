@@ -1,8 +1,7 @@
-"""The live sheet: solver and surrogate, run by the page itself in a Web Worker of plain JavaScript.
+"""The live sheet: solver, flow map and network, run by the page itself in a Web Worker of plain JavaScript.
 
-Constants come from :mod:`cepkit.cell`, weights from ``data/models/paced``; the equations are written a second time,
-and ``tests/book/test_live.py`` holds them to the first.  ``tp06.js`` is the solver, ``paced.js`` the network,
-``worker.js`` runs both, ``view.js`` draws and listens.
+Constants come from :mod:`cepkit.cell`, weights from ``data/models``; tests hold the equations of ``tp06.js`` and
+``tp06_gpu.js`` to the first.  ``worker.js`` runs what is there, ``view.js`` listens, ``draw.js`` draws.
 """
 
 import html as markup
@@ -89,11 +88,10 @@ def _options(rows, cycle_length, factors):
 
 
 def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
-    """The live sheet for a page.
+    """The live sheet for a page; ``source`` is the address of its script, None puts the script into the page.
 
     ``rows`` are the nodes along each side (the network runs beside the solver at 24), ``cycle_length`` is that of the
     pacemaker in the far corner [ms] (0 for none), ``factors`` are multiples of normal conductances, ``{"gKr": 0.5}``.
-    ``source`` is the address of the script; None puts the script itself into the page.
     """
     options = json.dumps(_options(rows, cycle_length, factors) | {"paused": bool(paused)})
     code = f"<script>{script()}</script>" if source is None else f'<script src="{markup.escape(source)}"></script>'
@@ -107,8 +105,8 @@ def html(rows=24, cycle_length=500, factors=None, source=SCRIPT, paused=False):
 class LiveSheet(anywidget.AnyWidget):
     """A live sheet in a notebook; ``rows``, ``cycle_length`` and ``factors`` are those of :func:`html`.
 
-    ``factors`` may be set while it runs.  ``readout`` is what the sheet shows, four times a second: ``t`` [ms],
-    ``error`` (z-MSE), ``rms`` [mV], ``clocks`` (ms of computing a ms of tissue: solver, network), ``frames`` a second.
+    ``factors`` may be set while it runs.  ``readout`` is what it shows: ``t`` [ms], ``frames`` a second, and for each
+    of ``sheets`` its ``error`` (z-MSE), ``rms`` [mV], ``clock`` (ms of computing a ms), ``APD`` [ms], ``share``.
     """
 
     options, factors, readout = (traitlets.Dict().tag(sync=True) for _ in range(3))

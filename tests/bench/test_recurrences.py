@@ -144,9 +144,7 @@ def track(request):
 @pytest.fixture(scope="module", params=ENTRANTS, ids=lambda kind: kind.name)
 def model(request, track):
     runs, stimuli = track.learning("train")
-    return request.param("smoke").fit(
-        runs, stimulus=stimuli, validation=track.learning("validation"), progress=False
-    )
+    return request.param("smoke").fit(runs, stimulus=stimuli, validation=track.learning("validation"), progress=False)
 
 
 def test_forecasts_are_finite_and_read_the_stimulus(model, track):

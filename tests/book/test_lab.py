@@ -29,16 +29,17 @@ CELLS = (
     "cep.explore_scorecard()",
     "sheet = cep.live.LiveSheet(rows=24, cycle_length=400)\nsheet",
 )
-ASK = 'sheet.factors = {"gKr": 0.5}\nprint("heard", len(sheet.readout["error"]), sheet.readout["t"] > 0)'
+ASK = """sheet.factors = {"gKr": 0.5}
+print("heard", len(sheet.readout["sheets"]["network"]["error"]), sheet.readout["t"] > 0)"""
 
-#: Names and numbers at the foot of the live sheet stand beside each other.
-APART = """output => [...output.querySelectorAll('dl div')].every(pair => {
-  const [name, number] = [...pair.children].map(child => {
+#: Names and numbers in the table of the live sheet stand beside each other.
+APART = """output => [...output.querySelectorAll('.cep-numbers tr:not([hidden])')].every(row => {
+  const boxes = [...row.children].map(cell => {
     const range = document.createRange();
-    range.selectNodeContents(child);
+    range.selectNodeContents(cell);
     return range.getBoundingClientRect();
   });
-  return name.right <= number.left;
+  return boxes.every((box, k) => !k || !box.width || boxes[k - 1].right <= box.left);
 })"""
 
 
