@@ -104,7 +104,7 @@ function axes(live, canvas, {height, xs, ys, title, below, xticks, yticks}) {
   context.textAlign = 'center';
   for (const value of xticks) {
     context.strokeRect(x(value), top, 0, height - top - bottom);
-    if (x(value) < width - 20) context.fillText(value, x(value), height - 7);
+    if (x(value) < width - context.measureText(below).width - 24) context.fillText(value, x(value), height - 7);
   }
   context.textAlign = 'right';
   context.fillText(below, width - right, height - 7);

@@ -465,7 +465,8 @@ class LiveSheet {
       if (name === 'network') {
         // A beat has to be seen before it can surprise.
         const surprise = fired && sheet.seen >= REMEMBERED ? Math.sqrt(error.reduce((a, b) => a + b) / error.length) : NaN;
-        lamp.textContent = `${surprise > SURPRISED ? 'surprised' : 'as foretold'}, ${brief(surprise)}`;
+        lamp.textContent = isNaN(surprise) ? ''
+          : `${surprise > SURPRISED ? 'surprised' : 'as foretold'}, ${brief(surprise)}`;
         lamp.classList.toggle('cep-on', surprise > SURPRISED);
         sheetsNow.network.surprise = surprise;
       }
