@@ -9,7 +9,7 @@ MENDED = (
     # The line above a folded cell says what the cell does; the label would say something else in its place.
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # An empty corner of a table heads nothing.
-    (r"<th>\s*</th>", "<td></td>"),
+    (r"<th[^>]*>\s*(?:<p>\s*</p>)?\s*</th>", "<td></td>"),
     # A table that is wider than a telephone scrolls in a box of its own, which the keyboard reaches.
     (r'(<table[^>]*class="dataframe".*?</table>)', r'<div class="table-scroll" tabindex="0">\1</div>'),
     # The list of source pages holds lists beside its items, where only items may be.
