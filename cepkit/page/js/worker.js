@@ -223,7 +223,7 @@ const column = (frame, v) => Float32Array.from({length: tissue.n}, (_, k) => fra
 
 function post() {
   const message = {type: 'frame', t: tissue.t, variable: state.variable, electrode: state.electrode,
-    coupling: state.cycle === 's1s2' ? state.coupling : null, card: tissue instanceof GpuTissue, activity: {...activity}, tips: activity.tips,
+    card: tissue instanceof GpuTissue, activity: {...activity}, tips: activity.tips,
     sheets: sheets.map((sheet, k) => sheet.report(k === 0))};
   postMessage(message, message.sheets.flatMap(sheet => [sheet.values.buffer, sheet.trace.buffer]));
 }
