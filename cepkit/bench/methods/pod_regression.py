@@ -17,7 +17,7 @@ USUAL = 650  # frames; the interval supposed where the history does not reach
 class PODRegression(Reduced):
     """a(k) = r(theta(k)): Gaussian process regression from the parameters of the pacing to the components.
 
-    In the manner of Guo and Hesthaven 2019, doi:10.1016/j.cma.2018.10.029, on :func:`pacing_features`; the mean is that
+    In the manner of Guo and Hesthaven 2018, doi:10.1016/j.cma.2018.07.017, on :func:`pacing_features`; the mean is that
     of the subset of regressors, a sum over ``centres`` (Quinonero-Candela and Rasmussen 2005, JMLR 6:1939).  Of the
     frames given the model reads **none**.
     """
