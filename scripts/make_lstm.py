@@ -4,7 +4,7 @@ python scripts/make_lstm.py [NAME ...] [--seconds S]   trains the rows of these 
                                                        what is interrupted is taken up again
 python scripts/make_lstm.py --theirs LSTMbest.pt       scores the weights that the authors published beside their
                                                        code (github.com/correctanswerdd/CardiacDeepSim)
-python scripts/make_lstm.py --keep                     scores the five seeds on the test part, once; writes
+python scripts/make_lstm.py [NAME ...] --keep          scores these of the five seeds on the test part, once; writes
                                                        data/lstm.json and data/models/lstm; other rows stay there
 
 Ten minutes a row on two cores.  Rows are chosen and compared on validation alone.  Those of PUBLISHED want a graphics
@@ -54,6 +54,17 @@ WITHOUT = {
     "as many updates without a refit": {"finish": replace(HALF["finish"], epochs=RECIPE.finish.epochs + 3)},
 }
 WITHOUT = {name: ("lstm", "laptop", HALF | changes) for name, changes in WITHOUT.items()}
+#: The whole recipe with one of its later ingredients less.
+WHOLE = {
+    "64 components": {"components": 64},
+    "the last layer alone read": {"both": False},
+    "16 windows a batch": {
+        "training": replace(RECIPE.training, batch=16),
+        "finish": replace(RECIPE.finish, batch=16),
+        "polish": tuple(replace(part, batch=16) for part in RECIPE.polish),
+    },
+}
+WITHOUT |= {name: ("lstm", "laptop", changes) for name, changes in WHOLE.items()}
 #: In as many updates as published, on windows further apart, so that weights can be judged every so often.
 often = {"stride": 13, "epochs": 3 * 13}
 PUBLISHED = {
@@ -226,13 +237,15 @@ def main():
         print(f"{name:>32}", {v: f"{e:.2g}" for v, e in record[name]["validation"]["z_mse"].items()}, flush=True)
     if not asked.keep:
         return
-    for name in SEEDS:
-        record[name] |= tested(obtain(name))
     kept = json.loads((kept_folder() / "lstm.json").read_text())["rows"]
+    ours = set(SEEDS) & set(record)
+    for name in ours:
+        record[name] |= tested(obtain(name))
     files = {name: folder / f"{name}.json" for name in [*PUBLISHED, THEIRS]}
     record = kept | {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()} | record
     middle = sorted(SEEDS, key=lambda name: sum(record[name]["validation"]["z_mse"].values()))[len(SEEDS) // 2]
-    obtain(middle).save(kept_folder() / "models" / "lstm")
+    if middle in ours:
+        obtain(middle).save(kept_folder() / "models" / "lstm")
     about = {"kept": middle, "trials": len(SEEDS) + len(WITHOUT) + EXPLORED, "threads": torch.get_num_threads()}
     about |= provenance()
     replace_file(kept_folder() / "lstm.json", (json.dumps(about | {"rows": record}, indent=1) + "\n").encode())

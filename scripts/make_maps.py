@@ -45,14 +45,15 @@ def drawn(seed, k):
     return times, [box(sheet(), rng) for _ in times]
 
 
-def by_solver(times, sites, way=TRUTH, **keywords):
-    """Activation and APD90 of each stimulus and node, (2, beats, nodes), NaN where none began."""
+def by_solver(times, sites, way=TRUTH, frames=True):
+    """Activation and APD90 of each stimulus and node, (2, beats, nodes), NaN where none began; APD from ``frames``."""
     protocol = cep.Protocol([cep.Stimulus(t, site) for t, site in zip(times, sites, strict=True)])
-    run = way(sheet(), protocol, float(np.ceil(times[-1] + AFTER)), **quiet, **keywords)
+    duration = float(np.ceil(times[-1] + AFTER))
+    run = way(sheet(), protocol, duration, save=("Vm",), save_every=1.0 if frames else duration, **quiet)
     found = np.full((2, len(times), sheet().size), np.nan)
     number = np.searchsorted(times, run.activation_time.values) - 1
     found[0, number, run.activation_node.values] = run.activation_time.values
-    if run.sizes["time"] > len(times):
+    if frames:
         beats = cep.measure.beats(run[["Vm"]])
         up, APD = (beats[name].values.reshape(beats.sizes["beat"], -1) for name in ("activation", "APD"))
         for k, t in enumerate(times):
@@ -178,7 +179,7 @@ def main():
     taken = {name: [] for name in ways}
     for _ in range(6):
         for name, way in ways.items():
-            alone = {"save_every": 500.0, "save": ("Vm",)} if isinstance(way, partial) else {}  # maps, no frames
+            alone = {"frames": False} if isinstance(way, partial) else {}
             began = time.perf_counter()
             way(*tests[0], **alone)
             taken[name].append((time.perf_counter() - began) / BEATS * 1e3)
