@@ -105,8 +105,7 @@ def statistics(track):
 def cost(model, track, beats=500, many=64):
     """``beat`` of so many frames and ``beat_of_many`` [ms], for each of ``many`` sheets; ``training`` [s]; ``weights``.
 
-    The time of a beat is the difference between the fastest of some long and of some short runs, which take turns:
-    reading the history does not count, and other work on the machine adds to times and never shortens one.
+    The time of a beat is the difference between the fastest of some long and of some short runs, which take turns.
     """
     test = next(iter(track.tests.values()))
     history, stimulus = test.given()
@@ -122,8 +121,8 @@ def cost(model, track, beats=500, many=64):
         return max(float(np.diff(np.min(pairs, 0))[0]), 0.0) * beats / (long - short) / starts
 
     times = {"beat": beat(1), "beat_of_many": beat(many) if slow < 1000 else np.nan}
-    made = {"training": model.card.get("training seconds", np.nan), "weights": model.card.get("weights", np.nan)}
-    return times | made | {"threads": torch.get_num_threads()}
+    made = {"training": model.card.get("training seconds", np.nan)} if model.trains else {"training": np.nan}
+    return times | made | {"weights": model.card.get("weights", np.nan), "threads": torch.get_num_threads()}
 
 
 def scorecard(track, names=None, seeds=None, progress=True, force=False):

@@ -58,7 +58,7 @@ def export_weights(surrogate):
 
 def export_flow_map(surrogate):
     """All that a :class:`cepkit.bench.methods.flow_map.FlowMap` knows, for JavaScript."""
-    names = "CONDUCTANCES", "SLOW", "FADE", "SMOOTH", "NEAR", "WINDOW", "REACH", "DOUBT"
+    names = "CONDUCTANCES", "SLOW", "FADE", "SMOOTH", "NEAR", "WINDOW", "REACH", "DOUBT", "LONG", "OVER"
     return {name.lower(): getattr(flow_map, name) for name in names} | {
         "layers": {name: _pack(p) for name, p in surrogate.network.state_dict().items() if "write" not in name},
         "table": _pack(surrogate.table), "scale": {name: _pack(v) for name, v in surrogate.scale.items()},

@@ -22,6 +22,7 @@ class Settings(Common):
     forget_bias: float = 0.0  # added to the forget gates' bias at the start
     memory: int = 0  # an eighth of the gates start with memories of 1 to so many frames (Tallec and Ollivier 2018)
     level: float = 0.0  # weight of the error of a free run's mean, beside that of its frames
+    front: float = 0.0  # and of the error of its changes from frame to frame
     finish: Training | None = None  # after ``training`` on true frames, one on the network's own output,
     given: tuple[int, int] = (500, 501)  # after so many true frames, at least and less than,
     cold: float = 0.0  # or, in such a share of the batches, after a single one,
@@ -126,11 +127,11 @@ def next_frame(network, X_b, unit=1.0):
     return ((unit * (X_out - X_tilde)) ** 2).mean()
 
 
-def free_running(network, X_b, given, unit=1.0, level=0.0):
+def free_running(network, X_b, given, unit=1.0, level=0.0, front=0.0):
     """The same error of Algorithm 2: after ``given`` true frames the network is fed with its own output."""
     X_in, X_out = X_b[:, :given], X_b[:, given:]
     error = unit * (X_out - network.run_free(X_in, X_out.shape[1]))
-    return (error**2).mean() + level * (error.mean(1) ** 2).mean()
+    return (error**2).mean() + level * (error.mean(1) ** 2).mean() + front * (error.diff(dim=1) ** 2).mean()
 
 
 @torch.no_grad()
@@ -182,10 +183,10 @@ class LSTM(Network):
 
     def _free(self, network, X_b, done, stage=0):
         """Loss of free runs that grow longer as the training goes on."""
-        given, (first, last) = int(torch.randint(*self.settings.given, ())), self.settings.horizons[stage : stage + 2]
-        given = 1 if self.settings.cold and torch.rand(()) < self.settings.cold else given
-        horizon = round(first * (last / first) ** done)
-        return free_running(network, X_b[:, : given + horizon], given, self.unit, self.settings.level)
+        s, given = self.settings, int(torch.randint(*self.settings.given, ()))
+        given, (first, last) = 1 if s.cold and torch.rand(()) < s.cold else given, s.horizons[stage : stage + 2]
+        end = given + round(first * (last / first) ** done)
+        return free_running(network, X_b[:, :end], given, self.unit, s.level, s.front)
 
     def passes(self):
         s = self.settings

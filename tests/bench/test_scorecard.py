@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import warnings
 
 import numpy as np
@@ -188,10 +189,11 @@ def test_runs_that_begin_late_have_a_past(track):
     assert np.sum(times >= end) == len({s.start for s in prelude.stimuli if s.start < -end})
 
 
-def test_without_late_runs_there_is_no_load(track):
+def test_without_late_runs_there_is_no_load(track, tmp_path):
     """Runs of seconds teach a load nothing but how long they have run, and a test at another hour would be lost."""
     early = dataclasses.replace(track, late=None)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["cepkit.bench.scorecard"], "_folder", lambda track: tmp_path)
         patch.setattr(Paced, "load", lambda path: pytest.fail("an older training was taken"))
         patch.setattr(Paced, "fit", lambda model, *_, **__: model)
         patch.setattr(Paced, "save", lambda *_: None)

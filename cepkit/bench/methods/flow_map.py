@@ -32,6 +32,7 @@ SMOOTH = (4.0, 20.0)  # for so long the tissue's diffusion smooths what the net 
 NEAR = ("Vm", "Xr1", "Xs", "f", "f2", "Cai")  # of these variables
 WINDOW, REACH = 8.0, 0.8  # the solver looks after so long who can be carried [ms]; a front runs so fast at most [mm/ms]
 DOUBT = 2.5  # a course whose voltage is expected to be wrong by more is left to the solver [mV, root mean square]
+LONG, OVER = 400.0, -60.0  # so is one whose voltage is still above this [mV] after so long [ms]: it may yet turn up
 NORMAL = cell.Conductances()
 #: Kept with the weights: of the states mean, spread and bounds; the features' bounds, mean and spread; by how much the
 #: slow ones change in 100 ms [their spread]; how far from its start a course may begin.
@@ -263,20 +264,20 @@ class Carrying(Engine):
         self.since[blocks], self.carried[blocks] = tick * self.save_every, 1
 
 
-@surrogate("flow_map", "flow map", "#4B0092", "-", version="2")
+@surrogate("flow_map", "flow map", "#4B0092", "-", version="3")
 class FlowMap(SolverCoarse):
-    """Runs tissue by itself: the solver where it must look, learnt courses elsewhere.
-
-    The weights are those that come with the book; ``fit`` takes tissue and cells from the runs, as the solver does.
-    """
+    """Runs tissue by itself: the solver where it must look, learnt courses elsewhere.  Its weights come with the book;
+    ``fit`` takes tissue and cells from the runs, as the solver does."""
 
     Settings = Settings
     learnt = ("state", *SCALES)
 
     def _fit(self, learning):
+        card = read_card(path := kept_folder() / "models" / self.name)
         if self.network is None:
-            self._restore(read_weights(path := kept_folder() / "models" / self.name, read_card(path)), {})
+            self._restore(read_weights(path, card), {})
         super()._fit(learning)
+        self.card["weights"] = card["weights"]
 
     def _build(self):
         s = self.settings
@@ -290,10 +291,8 @@ class FlowMap(SolverCoarse):
         self.hash = digest(*(np.asarray(v) for v in self._tensors().values()))
 
     def _tabulate(self):
-        """What is written at the knots as coefficients of B-splines (knots, 19, rank + 1), the bias in the last column.
-
-        B-splines are local, so that some frames cost a few products of coefficients each.
-        """
+        """What is written at the knots as coefficients of B-splines (knots, 19, rank + 1), the bias in the last column:
+        these are local, so that some frames cost a few products of coefficients each."""
         weights = [p.detach().numpy() for p in self.network.code.parameters()]
         self.layers = [(w.T, b) for w, b in zip(weights[::2], weights[1::2], strict=True)]
         rows = np.concatenate([p.detach().numpy().reshape(p.shape[0], -1) for p in self.network.write.parameters()], 1)
@@ -304,13 +303,13 @@ class FlowMap(SolverCoarse):
         table[:, _SLOW] = (table[:, _SLOW] - table[:1, _SLOW]) * self.scale["step"][None, :, None]
         table[..., -1] += np.where(np.isin(np.arange(len(cell.STATES)), _SLOW), 0.0, self.scale["mean"])
         self.table = table.astype(np.float32)
-        self.shown = np.ascontiguousarray(self.table[:, _SHOWN])
+        self.shown, self.late = np.ascontiguousarray(self.table[:, _SHOWN]), self.share[int(LONG)] @ self.table[:, 0]
 
     def encode(self, X, S):
         """Coefficients (cells, rank) of the courses from features X and states S, and what the course fades from.
 
-        And whether the net knows such cells: they are within what it was shown, it recognises their state, and it
-        expects a small error.
+        And whether the net knows such cells: they are within what it was shown, it recognises their state, it expects
+        a small error, and their action potential ends in time.
         """
         code = x = (X - self.scale["x_mean"]) / self.scale["x_std"]
         for W, b in self.layers[:-1]:
@@ -322,6 +321,7 @@ class FlowMap(SolverCoarse):
         rest = S - code @ self.table[0, :, :-1].T - self.table[0, :, -1]
         inside = ((self.scale["low"] <= X) & (self.scale["high"] >= X)).all(1)
         sure = inside & (doubt < 2 * np.log10(DOUBT / self.scale["std"][0]))
+        sure &= code @ self.late[:-1] + self.late[-1] < OVER
         return code, rest, sure & (np.abs(rest) <= self.scale["far"]).all(1)
 
     def at(self, code, rest, age, shown=False):

@@ -127,6 +127,8 @@ class FlowMap {
       const away = rest[n * wide + v] = S[n * wide + v] - begin[n * start.width + v];
       if (!(abs(away) <= far[v])) known[n] = 0;
     }
+    const late = this.at(code, rest, this.long, 'shown');  // a course that is not over by then is not believed
+    for (let n = 0; n < count; n++) if (!(late[n] < this.over)) known[n] = 0;
     return {code, rest, known};
   }
 
