@@ -20,7 +20,13 @@ MENDED = (
 LABELS = """addEventListener('DOMContentLoaded', () => {
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
   each('.search-button-field', node => node.removeAttribute('aria-label'));
-  each('.theme-switch', node => { node.removeAttribute('title'); node.setAttribute('aria-hidden', true); });
+  const hush = () => each('.theme-switch', node => {  // an icon, until it is a drawing, whenever that is
+    node.removeAttribute('title');
+    node.setAttribute('aria-hidden', true);
+    node.querySelector('title')?.remove();
+  });
+  hush();
+  each('.theme-switch-button', node => new MutationObserver(hush).observe(node, {childList: true}));
   each('.bd-sidebar-primary', node => { node.setAttribute('role', 'region'); node.ariaLabel = 'Contents'; });
 });"""
 

@@ -179,6 +179,17 @@ def test_page(name, page, address):
     assert not found + page.trouble
 
 
+def test_the_button_of_the_theme_is_called_what_is_seen(page, address):
+    """Its icons become drawings with titles of their own, before or after the page has mended them."""
+    visit(page, f"{address}/book/preface.html")
+    icon = "<i class='fa-solid fa-sun theme-switch' style='display: block' data-mode='auto' title='Light'></i>"
+    page.locator(".theme-switch-button").first.evaluate("(node, icon) => { node.innerHTML = icon }", icon)
+    page.evaluate(AXE)
+    options = {"runOnly": ["label-content-name-mismatch"], **BRIEF}
+    assert not page.evaluate(RUN_AXE, [".theme-switch-button", options])
+    assert not page.locator(".theme-switch title").count()
+
+
 def test_the_first_address_leads_to_the_preface(page, address):
     page.goto(f"{address}/index.html")
     page.wait_for_url("**/book/preface.html")
