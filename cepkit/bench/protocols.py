@@ -5,11 +5,13 @@ from functools import lru_cache
 import numpy as np
 
 from cepkit import region
+from cepkit.fields import AMPLITUDE
 from cepkit.pacing import Protocol, Stimulus
 from cepkit.tissue import Tissue
 
 SITE = 5  # nodes a side of a stimulated square, like the paper's corner
 HOLE = (8, 15)  # training never stimulates around a node whose row and column both lie between these
+THRESHOLD = -28.0  # weakest stimulus of a square in the middle of the resting sheet that makes a wave [pA/pF]
 LATE_PRELUDE = 2000.0  # a sheet that was paced for minutes as one cell needs no more to have waves of its own [ms]
 
 
@@ -75,10 +77,8 @@ def held_out(tissue, s, rng):
 
     def settled(cycle_length, site):
         """Irregular pacing, then the rhythm itself for half of the prelude, in step with the run."""
-        calm_from = s.prelude - cycle_length * np.floor(s.prelude / 2 / cycle_length)
-        calm = stimulated(np.arange(calm_from, s.prelude, cycle_length), site)
         run = stimulated(np.arange(0, length, cycle_length), site)
-        return [(drawn(calm_from - 300) + calm, run) for _ in range(n)]
+        return [(calmed(tissue, s.prelude, cycle_length, site, rng), run) for _ in range(n)]
 
     pairs = [[seen_site(tissue, rng), seen_site(tissue, rng)] for _ in range(n)]
     tests = {
@@ -100,6 +100,72 @@ def held_out(tissue, s, rng):
         tests["two_sites"] = "two sites stimulated at once, every 500 ms", both
     tests["rest"] = "no stimulus at all: nothing may fire", [(drawn(s.prelude), Protocol()) for _ in range(n)]
     return tests
+
+
+def calmed(tissue, prelude, cycle_length, site, rng):
+    """A prelude: irregular pacing, then a rhythm for half of the time, in step with the run that begins at its end."""
+    begin = prelude - cycle_length * np.floor(prelude / 2 / cycle_length)
+    wild = random_pacing(tissue, begin - 300, int(rng.integers(1 << 30)))
+    return wild + stimulated(np.arange(begin, prelude, cycle_length), site)
+
+
+def exam(tissue, s, rng):
+    """Pairs of the exam, in the sizes ``s``: name -> (words, pairs).  Every run draws its own numbers."""
+    length, here = s.warmup + s.steps + 500.0, region.corner(tissue)
+    beats = np.arange(0.0, length, 500.0)
+    last = min(int(np.ceil(s.warmup / 500)) + 1, len(beats) - 2)  # the beat after all starts
+
+    def drawn(duration):
+        return random_pacing(tissue, duration, int(rng.integers(1 << 30)))
+
+    def runs(make):
+        return [make() for _ in range(s.exam)]
+
+    def after_calm(run, cycle_length=500.0):
+        return calmed(tissue, s.prelude, cycle_length, here, rng), run
+
+    def steady():
+        cycle_length = float(np.round(rng.uniform(350, 800)))
+        return after_calm(stimulated(np.arange(0.0, length, cycle_length), here), cycle_length)
+
+    def early(there):
+        site, at = there(), beats[last] + np.round(rng.uniform(300, 360))
+        after = stimulated([at], site) + stimulated(np.arange(at + 500.0, length, 500.0), here)
+        return after_calm(stimulated(beats[: last + 1], here) + after)
+
+    def strengths(site, unit, low, high):
+        factors = unit * rng.uniform(low, high, len(beats))
+        return after_calm(Protocol(Stimulus(t, site(), amplitude=a) for t, a in zip(beats, factors, strict=True)))
+
+    def lags():
+        sites, lag = (seen_site(tissue, rng), seen_site(tissue, rng)), np.round(rng.uniform(0, 30))
+        return drawn(s.prelude), stimulated(beats, sites[0]) + stimulated(beats + lag, sites[1])
+
+    def node():
+        alone = np.zeros(tissue.shape, bool)
+        alone[tuple(rng.integers(tissue.shape))] = True
+        return region.mask(tissue, alone)
+
+    def site():
+        return seen_site(tissue, rng)
+
+    return {
+        "steady": ("a steady rhythm of 350 to 800 ms from the corner", runs(steady)),
+        "irregular": ("pacing as in training", runs(lambda: (drawn(s.prelude), drawn(length)))),
+        "skipped": ("500 ms from the corner with one stimulus left out",
+                    runs(lambda: after_calm(stimulated(np.delete(beats, last + rng.integers(2)), here)))),
+        "early": ("500 ms from the corner with one premature stimulus there after 300 to 360 ms",
+                  runs(lambda: early(lambda: here))),
+        "early_elsewhere": ("the same with the premature stimulus at another site", runs(lambda: early(site))),
+        "strength": ("every 500 ms at another site, with 20 to 300 % of the strength that the resting sheet needs",
+                     runs(lambda: strengths(site, THRESHOLD, 0.2, 3))),
+        "lags": ("two sites every 500 ms, the second up to 30 ms after the first", runs(lags)),
+        "one_node": ("a single node every 500 ms, with 1 to 10 times the usual strength",
+                     runs(lambda: strengths(node, AMPLITUDE, 1, 10))),
+        "rest": ("no stimulus at all", runs(lambda: (drawn(s.prelude), Protocol()))),
+        "minute": (f"{s.long / 1000:g} s of pacing as in training",
+                   [(drawn(s.prelude), drawn(s.long + s.warmup + 500)) for _ in range(s.exam // 4 or 1)]),
+    }  # fmt: skip
 
 
 def after_minutes(tissue, s, rng):

@@ -20,7 +20,8 @@ from cepkit.scores import VERSION, interval_of
 from cepkit.store import data_folder, digest, kept, kept_folder, replace_file
 
 COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
-FAILURES = ValueError, ArithmeticError, RuntimeError  # of a model
+MOST = 60_000  # frames of a forecast at a time
+FAILURES = ValueError, ArithmeticError, RuntimeError, ImportError  # of a model
 
 
 def entrant(row, track, seed=None, progress=True):
@@ -57,33 +58,50 @@ def fit(model, track, progress=True, checkpoint=None):
 def evaluate(model, track, tests=None, name=None, progress=True):
     """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals.
 
-    A training that failed is None: every start of it has failed.  ``failed starts`` and ``failed seeds`` are per cent.
+    A training that failed is None: every start of it has failed.  ``failed starts``, ``failed seeds`` and ``wrong
+    starts``, with more than one wrong activation in a hundred, are per cent.  ``tests`` are names of the track's, or
+    tests by their names.
     """
     models = model if isinstance(model, list | tuple) else [model]
     whole = [one for one in models if one is not None]
-    name, std, rows = name or whole[0].name, statistics(track), []
-    for which in bar(list(tests or track.tests), name, "test", progress):
-        test = track.tests[which]
-        (history, stimulus), truth = test.given(), to_tensor(test.truth())
-        start_runs = np.repeat(np.arange(len(test.starts)), [len(s) for s in test.starts])
-        length = track.piece if test.steps > 2 * track.piece else test.steps
-        pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
-        cases = []
-        for seed, one in enumerate(models):
-            free = one and to_tensor(one.rollout(history, test.steps, stimulus=stimulus))
-            for k, run in enumerate(start_runs):
-                for part in pieces:
-                    scores = case_scores(free[k, part], truth[k, part], std, one.interval) if one else failed_scores()
-                    cases.append((scores, run if len(test.starts) > 1 else part.start, seed))
+    name, std, rows, tests = name or whole[0].name, statistics(track), [], tests or track.tests
+    for which in bar(list(tests), name, "test", progress):
+        test = tests[which] if isinstance(tests, dict) else track.tests[which]
+        cases = list(_cases(models, test, std, track.piece))
         scores, runs, seeds = map(np.array, zip(*cases, strict=True))
         for key in scores[0]:  # (variable, metric)
             values = np.array([case[key] for case in scores])
             some = ~np.isnan(values)  # NaN: there was nothing to compare
             rows.append((name, which, *key, *interval_of(values[some], runs[some], seeds[some])))
-        lost = np.mean([np.isinf(case["Vm", "rmse"]) for case in scores]), 1 - len(whole) / len(models)
-        what = "failed starts", "failed seeds"
-        rows += [(name, which, "", w, 100 * share, np.nan, np.nan) for w, share in zip(what, lost, strict=True)]
+        rows += [(name, which, *row, np.nan, np.nan) for row in _extremes(scores)]
+        rows.append((name, which, "", "failed seeds", 100 * (1 - len(whole) / len(models)), np.nan, np.nan))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _cases(models, test, std, piece):
+    """Scores, run and seed of every start of a test, of long ones piece by piece; starts that fill the memory wait."""
+    (history, stimulus), truth = test.given(), to_tensor(test.truth())
+    start_runs = np.repeat(np.arange(len(test.starts)), [len(s) for s in test.starts])
+    length = piece if test.steps > 2 * piece else test.steps
+    pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
+    for seed, one in enumerate(models):
+        for some in np.array_split(np.arange(len(start_runs)), -(-len(start_runs) * test.steps // MOST)):
+            told = {"stimulus": stimulus.isel(start=some)}
+            free = one and to_tensor(one.rollout(history.isel(start=some), test.steps, **told))
+            for k, start in enumerate(some):
+                for part in pieces:
+                    scores = (
+                        case_scores(free[k, part], truth[start, part], std, one.interval) if one else failed_scores()
+                    )
+                    yield scores, start_runs[start] if len(test.starts) > 1 else part.start, seed
+
+
+def _extremes(scores):
+    """Rows of what a median hides: (variable, metric, value); shares are per cent of the starts."""
+    z, lost = (np.array([case["Vm", metric] for case in scores]) for metric in ("z_mse", "rmse"))
+    wrong = np.nan_to_num([[case["", metric] for metric in ("missed", "spurious")] for case in scores]).sum(1) > 1
+    yield from (("Vm", "z_mse_mean", z.mean()), ("Vm", "z_mse_worst", z.max()))
+    yield from (("", "wrong starts", 100 * wrong.mean()), ("", "failed starts", 100 * np.isinf(lost).mean()))
 
 
 def scaling(track):

@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from cepkit.training import Training
 
 LEARNING_SEED, LATE_SEED = 2006, 2012  # draw training and validation, and the runs that begin late
 TEST_SEED = 2411  # draws the tests: anew, after every model and setting had been chosen with the first draw in sight
+EXAM_SEED = 11_2026  # draws the exam and nothing else; no choice may rest on it
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class Sizes:
     late: int  # runs that begin after minutes
     late_ms: float
     minutes: tuple  # shortest and longest past of these
+    exam: int  # runs of each question of the exam; a quarter of those that last a minute, which fill the disk
 
 
 SIZES = {
-    "smoke": Sizes(2, 1500.0, 1, 1000.0, 1, 2, 100, 300, 500.0, 1000.0, 1, 1000.0, (0.05, 0.1)),
-    "laptop": Sizes(20, 10_000.0, 4, 6_000.0, 4, 5, 1000, 2000, 8_000.0, 60_000.0, 60, 5_000.0, (0.5, 12.0)),
+    "smoke": Sizes(2, 1500.0, 1, 1000.0, 1, 2, 100, 300, 500.0, 1000.0, 1, 1000.0, (0.05, 0.1), 2),
+    "laptop": Sizes(20, 10_000.0, 4, 6_000.0, 4, 5, 1000, 2000, 8_000.0, 60_000.0, 60, 5_000.0, (0.5, 12.0), 20),
 }
 SIZES["paper"] = SIZES["laptop"]
 
@@ -160,6 +162,7 @@ class Test:
     starts: list  # for each run, the times of the last frame given [ms]
     warmup: int
     steps: int
+    sealed: bool = False  # then only :meth:`Track.sitting` opens it
 
     @property
     def runs(self):
@@ -189,6 +192,9 @@ class Test:
 
     def _joined(self, cut):
         """What ``cut`` takes from each run, its protocol and its starts."""
+        if self.sealed:
+            way = "choose on track.validation; bench.scorecard opens the exam, and counts how often"
+            raise ValueError(f"test {self.name!r} belongs to the sealed exam; {way}")
         each = enumerate(zip(self.runs, self.protocols, self.starts, strict=True))
         # Plus 100 s a run, so that every start is another.
         return xr.concat([cut(*its).assign_coords(start=1e5 * k + np.asarray(its[-1])) for k, its in each], "start")
@@ -202,10 +208,11 @@ class Track:
     profile: str
     train: Part | Recorded
     validation: Part | Recorded
-    tests: dict  # name -> Test
+    tests: dict  # name -> Test: open, to look at and to show
     tissue: Tissue
     card: dict  # what the data are, and what they have never seen
     late: Part | None = None  # more to learn from: runs that begin after minutes of pacing, or of rest
+    exam: dict = field(default_factory=dict)  # sealed tests: name -> Test
     seeds: int = 1  # how often a model that draws random numbers is trained, and scored
     timed: bool = False  # whether the cost of a beat is measured: it is the same on every track
     piece: int = 5000  # frames; a forecast of more than two such pieces is judged piece by piece
@@ -226,6 +233,10 @@ class Track:
         changes = changes | self.changes.get(name, {}) | ({} if seed is None else {"seed": seed})
         # The paper's own configurations are for a GPU; nothing in the benchmark needs one.
         return surrogates.make(name, "laptop" if self.profile == "paper" else self.profile, **changes)
+
+    def sitting(self):
+        """The questions of the exam, opened."""
+        return {name: replace(test, sealed=False) for name, test in self.exam.items()}
 
     def learning(self, part="train"):
         """Trajectories and stimulus fields of a part, as ``fit`` takes them."""
@@ -280,15 +291,24 @@ def irregular(name, shape, profile, progress=True, seeds=(), **rules):
     validation = wild("validation", s.validation, s.validation_ms, rng)
     pairs, past = protocols.after_minutes(tissue, s, np.random.default_rng(LATE_SEED))
     late = part(pairs, s.late_ms, protocols.LATE_PRELUDE, kind="late", past=past)
-    tests, rng = {}, np.random.default_rng(TEST_SEED)
-    for test, (words, pairs) in protocols.held_out(tissue, s, rng).items():
-        moments = np.arange(s.warmup, s.warmup + 1000.0)
-        starts = [np.sort(rng.choice(moments, s.starts, replace=False)) for _ in pairs]
-        runs = part(pairs, s.warmup + s.steps + 1000.0, s.prelude, kind=f"test-{test}")
-        tests[test] = Test(test, words, runs, starts, s.warmup, s.steps)
+
+    def tests(drawn, rng, kind, starts, room, **more):
+        """Of words and pairs by name, with ``starts`` a run in the first ``room`` ms after its warm-up."""
+        moments = np.arange(s.warmup, s.warmup + room)
+        for name, (words, pairs) in drawn.items():
+            steps = round(s.long) if name == "minute" else s.steps
+            runs = part(pairs, s.warmup + steps + room, s.prelude, kind=f"{kind}-{name}")
+            at = [np.sort(rng.choice(moments, starts, replace=False)) for _ in pairs]
+            yield name, Test(name, words, runs, at, s.warmup, steps, **more)
+
+    rng = np.random.default_rng(TEST_SEED)
+    found = dict(tests(protocols.held_out(tissue, s, rng), rng, "test", s.starts, 1000.0))
     words = f"{s.long / 1000:g} s of irregular pacing, run free from one start"
     runs = wild("test-long", 1, s.long + s.warmup, rng)
-    tests["long"] = Test("long", words, runs, [np.array([float(s.warmup)])], s.warmup, round(s.long))
+    found["long"] = Test("long", words, runs, [np.array([float(s.warmup)])], s.warmup, round(s.long))
+    rng = np.random.default_rng(EXAM_SEED)
+    exam = protocols.exam(tissue, s, rng) if tissue.size > 1 else {}
+    exam = dict(tests(exam, rng, "exam", 1, 500.0, sealed=True))
     changes = {} if profile == "smoke" else WINDOWS
     if tissue.size == 1:  # four numbers a frame have no components
         changes = {method: changes.get(method, {}) | {"components": None} for method in WINDOWS}
@@ -305,7 +325,7 @@ def irregular(name, shape, profile, progress=True, seeds=(), **rules):
         "variables": list(VARIABLES),
         "made by": train.key,
     }
-    return Track(name, profile, train, validation, tests, tissue, card, late, stand_ins=STAND_INS, every=5,
+    return Track(name, profile, train, validation, found, tissue, card, late, exam=exam, stand_ins=STAND_INS, every=5,
                  changes=changes, seeds=dict(seeds).get(profile, 1), **rules)  # fmt: skip
 
 

@@ -1,5 +1,6 @@
-"""A convolutional LSTM: the same small rule at every place of the sheet."""
+"""What steps pictures of the sheet, the same small rule at every place, and the first of such: a convolutional LSTM."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,8 +12,6 @@ from cepkit.bench.methods.reduced import padded, thinned, train, windows
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import AMPLITUDE
 from cepkit.surrogates.base import Surrogate, surrogate
-
-KEEP = 0.8  # of the frame that a step begins from; the rest is written anew
 
 
 class ConvCell(nn.Module):
@@ -32,33 +31,27 @@ class ConvCell(nn.Module):
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 
+    def begin(self, x):
+        """State before the first picture x."""
+        return (x.new_zeros(len(x), self.g.in_channels, *x.shape[2:]),) * 2
 
-@surrogate("conv_lstm", "ConvLSTM", "#661100", "-", version="5800921a370f67a4", draws=True)
-class ConvLSTM(Surrogate):
-    """Convolutional LSTM on z-scored frames, told of the stimulus, run on its own output.
+    def step(self, x, state):
+        """Pictures with what they are told to what is written, and the state."""
+        state = self(x, *state)
+        return self.g(state[0]), state
+
+
+class Pictures(Surrogate):
+    """A surrogate that steps z-scored frames as pictures, told of the stimulus, and is trained on its own output.
 
     Frames are pictures of four channels; squares of ``patch`` nodes are folded into channels, and each is told its
     stimulated share.  A step is told a frame and the stimulus of the ``stride`` frames from it on, and writes the
-    frames that follow: ``KEEP`` times the frame before and a linear map of h, which lies between -1 and 1, so that a
-    forecast can be wrong, but not without bound.  Training turns and mirrors each window.
+    frames that follow: ``keep`` times the frame before and what the network adds.  Training turns and mirrors each
+    window.  A method writes ``_network(channels, inputs, outputs)``, a module with ``begin`` and ``step`` as those of
+    :class:`ConvCell`.
     """
 
-    @dataclass(frozen=True)
-    class Settings:
-        patch: int = 4  # nodes a side of the squares folded into channels; 1 where the sheet is not a multiple of it
-        hidden: int = 24  # channels of the hidden state
-        kernel: int = 5  # places a side that a place sees in a step; 1 where there is one place only
-        stride: int = 5  # frames in a step
-        seen: int = 40  # steps of the history that are read, its last
-        given: int = 10  # steps of a training window with the truth as input
-        free: int = 50  # steps after them: none of these is run free at first, all after two thirds of the batches
-        batch: int = 8  # windows
-        rounds: int = 110  # batches
-        learning_rate: float = 6e-3  # highest of a one-cycle schedule
-        seed: int = 0
-
     reads_stimulus = trains = sheets_only = True
-    configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
 
     def _fit(self, learning):
         s = self.settings
@@ -66,16 +59,16 @@ class ConvLSTM(Surrogate):
         torch.manual_seed(s.seed)
         self._build()
         X, U = [self._pictures(to_tensor(run)) for run in learning.runs], [self._pushes(u) for u in learning.stimuli]
-        draw = partial(self._batch, X, U)
-        self.card["training"] = train(self.network, draw, self._error, learning, s.rounds, s.learning_rate)
+        draw, began = partial(self._batch, X, U), time.perf_counter()
+        self.card["training"] = train(self, draw, self._error, learning, s.rounds, s.learning_rate)
+        self.card["training seconds"] = time.perf_counter() - began
 
     def _build(self):
         s, self.shape = self.settings, [len(c) for c in self.grid.values()]
         self.patch = s.patch if all(n % s.patch == 0 for n in self.shape) else 1
         self.places = tuple(n // self.patch for n in self.shape)
         channels = 4 * self.patch**2
-        inputs, kernel = channels + s.stride, s.kernel if max(self.places) > 1 else 1
-        self.network = ConvCell(inputs, s.hidden, s.stride * channels, kernel, told=slice(channels, inputs))
+        self.network = self._network(channels, channels + s.stride, s.stride * channels)
 
     def _pictures(self, X):
         """Frames in physical units (..., N_in) to z-scored pictures (..., 4, y, x)."""
@@ -108,14 +101,14 @@ class ConvLSTM(Surrogate):
         Every ``stride``-th of the frames (batch, n * stride + 1, 4, y, x) is read, from the first to the last; pushes
         are (batch, steps * stride, y, x).  Returns the frames that follow the first, and the last of them.
         """
-        s, cell, p = self.settings, self.network, self.patch
-        h = c = frames.new_zeros(len(frames), s.hidden, *self.places)
-        made = []
+        s, net, p, made, state = self.settings, self.network, self.patch, [], None
         for k, push in enumerate(pushes.unflatten(1, (-1, s.stride)).unbind(1)):
             if k * s.stride < frames.shape[1]:
                 x = frames[:, k * s.stride]
-            h, c = cell(torch.cat([pixel_unshuffle(x, p), avg_pool2d(push, p)], dim=1), h, c)
-            made.append(KEEP * x[:, None] + pixel_shuffle(cell.g(h), p).unflatten(1, (s.stride, 4)))
+            folded = pixel_unshuffle(x, p)
+            state = net.begin(folded) if state is None else state
+            change, state = net.step(torch.cat([folded, avg_pool2d(push, p)], dim=1), state)
+            made.append(s.keep * x[:, None] + pixel_shuffle(change, p).unflatten(1, (s.stride, 4)))
             x = made[-1][:, -1]
         return torch.cat(made, dim=1), x
 
@@ -127,3 +120,33 @@ class ConvLSTM(Surrogate):
         made, _ = self.step_through(self._pictures(X[:, last - read :]), pushes)
         mean, std = self.scaling.vectors(self.nodes)
         return made[:, read : read + steps].movedim(-3, -1).flatten(-3) * std + mean
+
+
+@surrogate("conv_lstm", "ConvLSTM", "#661100", "-", version="5800921a370f67a4", draws=True)
+class ConvLSTM(Pictures):
+    """Convolutional LSTM: what it adds is a linear map of h, which lies between -1 and 1.
+
+    So a forecast can be wrong, but not without bound.
+    """
+
+    @dataclass(frozen=True)
+    class Settings:
+        patch: int = 4  # nodes a side of the squares folded into channels; 1 where the sheet is not a multiple of it
+        hidden: int = 24  # channels of the hidden state
+        kernel: int = 5  # places a side that a place sees in a step; 1 where there is one place only
+        stride: int = 5  # frames in a step
+        seen: int = 40  # steps of the history that are read, its last
+        keep: float = 0.8  # of the frame that a step begins from; the rest is written anew
+        given: int = 10  # steps of a training window with the truth as input
+        free: int = 50  # steps after them: none of these is run free at first, all after two thirds of the batches
+        batch: int = 8  # windows
+        rounds: int = 110  # batches
+        learning_rate: float = 6e-3  # highest of a one-cycle schedule
+        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
+        seed: int = 0
+
+    configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
+
+    def _network(self, channels, inputs, outputs):
+        s = self.settings
+        return ConvCell(inputs, s.hidden, outputs, s.kernel if max(self.places) > 1 else 1, slice(channels, inputs))

@@ -55,6 +55,7 @@ class LatentDynamics(Stepped):
         batch: int = 32  # windows
         rounds: int = 500  # batches
         learning_rate: float = 2e-3  # highest of a one-cycle schedule
+        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
         seed: int = 0
 
     configurations = {"smoke": dict(components=8, latent=8, hidden=16, window=60, settle=20, batch=8, rounds=10)}

@@ -62,6 +62,7 @@ class LSTMStimulus(Stepped):
         noise: float = 0.3  # standard deviation, on the inputs of the first part
         learning_rate: float = 6e-3  # highest of the one-cycle schedule of the first part,
         last_rate: float = 3e-3  # and of the finish
+        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
         seed: int = 0
 
     configurations = {"smoke": dict(components=6, hidden=16, window=40, settle=10, batch=4, rounds=10, finish=5)}
@@ -71,8 +72,8 @@ class LSTMStimulus(Stepped):
 
     def _learn(self, A, U, validation, learning):
         s, draw = self.settings, partial(self._batch, A, U)
-        given = train(self.network, draw, self._given, learning, s.rounds, s.learning_rate, "given")
-        free = train(self.network, draw, self._free, learning, s.finish, s.last_rate, "free")
+        given = train(self, draw, self._given, learning, s.rounds, s.learning_rate, "given", judged=False)
+        free = train(self, draw, self._free, learning, s.finish, s.last_rate, "free")
         self.card["training"] = [{"part": "given", **e} for e in given] + [{"part": "free", **e} for e in free]
 
     def _given(self, network, batch, done):

@@ -54,6 +54,7 @@ class NeuralODEStimulus(Stepped):
         leak: float = 0.02  # of a step; see ForcedODE
         gain: float = 0.2
         learning_rate: float = 4e-3  # highest of a one-cycle schedule
+        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
         seed: int = 0
 
     configurations = {"smoke": {"components": 6, "latent": 6, "hidden": 16, "recurrent": 8, "seen": 10, "window": 30,

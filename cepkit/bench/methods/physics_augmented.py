@@ -86,7 +86,7 @@ class PhysicsAugmented(OnTissue):
     @dataclass(frozen=True)
     class Settings:
         dt: float = 0.1  # step of the sheet [ms]
-        evaluations: int = 60  # runs of the sheet that the search for its five parameters may make
+        evaluations: int = 60  # runs of the sheet that the search for its parameters may make
         runs: int = 3  # training runs that the search compares with,
         frames: int = 3000  # and frames of each
         hidden: int = 40  # units in each of the two hidden layers of the correction
@@ -94,8 +94,10 @@ class PhysicsAugmented(OnTissue):
         batch: int = 2048  # pairs
         rounds: int = 3000  # batches
         learning_rate: float = 5e-3
+        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
         seed: int = 0
 
+    Sheet, first_guess, inputs = MitchellSchaeffer, FIRST_GUESS, 2  # numbers a node besides the averages
     sheets_only, learnt = True, ("line", "centre", "width", "parameters")
     configurations = {"smoke": dict(evaluations=8, runs=1, frames=600, samples=4000, rounds=60, hidden=16)}
 
@@ -104,13 +106,13 @@ class PhysicsAugmented(OnTissue):
         found = self._fit_sheet(learning)
         self.card["training"] = self._fit_network(*self._samples(learning), learning)
         self.card["unexplained by the sheet"] = float(found)
-        self.card["parameters"] = dict(zip(FIRST_GUESS, self.parameters.tolist(), strict=True))
+        self.card["parameters"] = dict(zip(self.first_guess, self.parameters.tolist(), strict=True))
 
     def _sheet(self, parameters):
-        return MitchellSchaeffer(self.tissue, parameters, self.interval, self.settings.dt)
+        return self.Sheet(self.tissue, parameters, self.interval, self.settings.dt)
 
     def _fit_sheet(self, learning):
-        """Five parameters by Nelder and Mead's search: how little of Vm is a straight line in v."""
+        """Parameters by Nelder and Mead's search: how little of Vm is a straight line in v."""
         s, cases = self.settings, []
         for piece, stimulus in list(zip(learning.runs, learning.stimuli, strict=True))[: s.runs]:
             n = min(s.frames, piece.sizes["time"])
@@ -123,8 +125,9 @@ class PhysicsAugmented(OnTissue):
             r = np.corrcoef(np.concatenate(made), wanted)[0, 1]
             return 1 - r**2 if r > 0 else 1.0
 
-        guess = np.log(list(FIRST_GUESS.values()))
-        options = {"maxfev": s.evaluations, "initial_simplex": np.vstack([guess, guess + 0.2 * np.eye(5)])}
+        guess = np.log(list(self.first_guess.values()))
+        simplex = np.vstack([guess, guess + 0.2 * np.eye(len(guess))])
+        options = {"maxfev": s.evaluations, "initial_simplex": simplex}
         found = minimize(unexplained, guess, method="Nelder-Mead", options=options)
         self.parameters = torch.from_numpy(np.exp(found.x)).float()
         return found.fun
@@ -143,7 +146,7 @@ class PhysicsAugmented(OnTissue):
 
     def _build(self):
         n = self.settings.hidden
-        layers = nn.Linear(2 + len(MEMORY), n), nn.ELU(), nn.Linear(n, n), nn.ELU(), nn.Linear(n, 4)
+        layers = nn.Linear(self.inputs + len(MEMORY), n), nn.ELU(), nn.Linear(n, n), nn.ELU(), nn.Linear(n, 4)
         self.network = nn.Sequential(*layers)
 
     def _fit_network(self, features, wanted, learning):
@@ -161,7 +164,7 @@ class PhysicsAugmented(OnTissue):
         def loss(network, batch, done):
             return (self._decode(batch[0]) - batch[1]).square().mean()
 
-        return train(self.network, draw, loss, learning, s.rounds, s.learning_rate, "correction", "cosine", None)
+        return train(self, draw, loss, learning, s.rounds, s.learning_rate, "correction", "cosine", None)
 
     def _decode(self, features):
         """Features (..., F) to z-scored variables (..., 4)."""

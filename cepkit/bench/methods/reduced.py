@@ -20,9 +20,10 @@ class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
     A method writes ``_learn(A, U, validation, learning)``, from each trajectory's components A[j] (time, K), of
-    variance 1, and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1; ``validation`` are
-    pairs of the same, or none.  And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus (start,
-    time + steps, P) to (start, steps, K).  ``basis`` (N_in, K) is orthonormal, ``scale`` (K,) the components' spread.
+    variance 1 (0 components: the z-scored frames), and stimulated shares of patches U[j] (time, P), row k between
+    frames k and k + 1; ``validation`` are pairs of the same, or none.  And ``_run(A, U, steps)``, free runs: histories
+    (start, time, K), stimulus (start, time + steps, P) to (start, steps, K).  ``basis`` (N_in, K) is orthonormal,
+    ``scale`` (K,) the components' spread.
     """
 
     reads_stimulus = trains = True
@@ -37,7 +38,7 @@ class Reduced(Surrogate):
     def _fit(self, learning):
         self.scaling, basis, energy = principal(learning.runs)
         self.basis = basis[:, : self.settings.components].contiguous()
-        self.scale = energy[: self.basis.shape[1]].sqrt()
+        self.scale = energy[: self.basis.shape[1]].sqrt() if self.settings.components else torch.ones(len(basis))
         A, U = self._reduced(learning)
         part = learning.part("validation") if self.validates else None
         validation = list(zip(*self._reduced(part), strict=True)) if part else []
@@ -55,7 +56,8 @@ class Reduced(Surrogate):
     def _encode(self, X):
         """Frames (..., N_in) in physical units to components (..., K), each of variance 1."""
         mean, std = self.scaling.vectors(self.nodes)
-        return ((X - mean) / std) @ self.basis / self.scale
+        z = (X - mean) / std
+        return z @ self.basis / self.scale if self.settings.components else z
 
     def _patches(self, stimulus):
         """Stimulus current (..., N) as the stimulated share of each patch, (..., P)."""
@@ -69,7 +71,7 @@ class Reduced(Surrogate):
     def _rollout(self, X, start, steps, stimulus):
         A = self._run(self._encode(X), self._patches(stimulus), steps)
         mean, std = self.scaling.vectors(self.nodes)
-        return (A * self.scale) @ self.basis.T * std + mean
+        return ((A * self.scale) @ self.basis.T if self.settings.components else A) * std + mean
 
     def _missed(self, a, u, given, steps):
         """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
@@ -94,7 +96,7 @@ class Stepped(Reduced):
 
     def _learn(self, A, U, validation, learning):
         s, draw = self.settings, partial(self._batch, A, U)
-        self.card["training"] = train(self.network, draw, self._loss, learning, s.rounds, s.learning_rate)
+        self.card["training"] = train(self, draw, self._loss, learning, s.rounds, s.learning_rate)
 
     def _read(self, last):
         """How many steps it reads of a history that ends with the frame of this number."""
@@ -149,12 +151,44 @@ def windows(A, U, length, batch):
         yield A[piece][k : k + length + 1], U[piece][k : k + length]
 
 
-def train(network, draw, loss, learning, rounds, learning_rate, part=0, schedule="one-cycle", clip=1.0):
-    """Train on batches that ``draw`` draws: the mean loss of every ten or fewer.  ``part`` names the checkpoint."""
-    updates, checkpoint = math.gcd(rounds, 10), learning.checkpoint and f"{learning.checkpoint}-{part}"
-    history = tune(network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, learning_rate=learning_rate,
-                   schedule=schedule, clip=clip, checkpoint=checkpoint, progress=learning.progress)  # fmt: skip
-    return [{"round": entry["epoch"] * updates, "loss": entry["loss"]} for entry in history]
+def train(model, draw, loss, learning, rounds, learning_rate, part=0, schedule="one-cycle", clip=1.0, judged=True):
+    """Train ``model.network`` on batches that ``draw`` draws; ``part`` names the checkpoint.
+
+    The validation part is asked as often as ``settings.validations`` says, and the weights with the least error stay.
+    Returned are the mean losses since the last time, or of every ten batches or fewer.
+    """
+    times = judged and getattr(model.settings, "validations", 0)
+    updates = max(rounds // times, 1) if times else math.gcd(rounds, 10)
+    history = tune(model.network, Drawn(draw), loss, epochs=rounds // updates, updates=updates, schedule=schedule,
+                   learning_rate=learning_rate, clip=clip, progress=learning.progress,
+                   checkpoint=learning.checkpoint and f"{learning.checkpoint}-{part}",
+                   validate=judge(model, learning) if times else None)  # fmt: skip
+    kept = "loss", "validation error", "seconds"
+    return [{"round": e["epoch"] * updates, **{k: e[k] for k in kept if k in e}} for e in history]
+
+
+def judge(model, learning, given=1000, steps=2000):
+    """A function that says how well ``model`` runs free on the validation part; None where there is no such part.
+
+    What it returns is the mean squared error in z-scores over all histories of ``given`` frames, with the ``steps``
+    frames after each, that the runs hold side by side; shorter runs give shorter ones.
+    """
+    if (shown := learning.part("validation")) is None:
+        return None
+    length = min(run.sizes["time"] for run in shown.runs) - 1
+    given = min(given, length // 3)
+    span = given + min(steps, length - given)
+
+    def cut(parts):
+        return torch.cat([x.unfold(0, span, span).movedim(-1, 1) for x in parts])
+
+    X, U, std = cut(map(to_tensor, shown.runs)), cut(shown.stimuli), model.scaling.vectors(model.nodes)[1]
+
+    def error(network=None):
+        made = model._rollout(X[:, :given], torch.zeros(len(X)), span - given, U)
+        return float(((made - X[:, given:]) / std).square().mean())
+
+    return error
 
 
 #: What :func:`principal` found last: the data it was asked for, by words, themselves, and what it returned.
