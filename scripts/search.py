@@ -1,11 +1,12 @@
 """Equal budgets: settings of a row are chosen on the validation part of the track ``paced`` in 20 minutes of one core.
 
-python scripts/search.py ROW [ROW ...]
+python scripts/search.py [--final] ROW [ROW ...]
 
 Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943), the same for every row: ten draws from its space,
 of which the first are its own defaults, train for a minute each; the three best of them start afresh and train for
 three minutes.  Batches are counted and not timed: how many fit into the time is measured first, so that a training can
-be repeated.  All trials stay in data/search/ROW.json, and a search that was interrupted goes on there.
+be repeated.  All trials stay in data/search/ROW.json, and a search that was interrupted goes on there.  The best goes
+into data/search/chosen.json, with as many batches as fit into five minutes; with ``--final`` three of it are trained.
 """
 
 import json
@@ -15,15 +16,16 @@ import time
 import numpy as np
 import torch
 
+from cepkit import surrogates
 from cepkit.bench import make_track
 from cepkit.bench.methods.reduced import judge
-from cepkit.bench.scorecard import fit
+from cepkit.bench.scorecard import entrant, fit
 from cepkit.store import data_folder, replace_file
 from cepkit.surrogates import Learning
 
 FIRST, SECOND, FINAL = (10, 60.0), (3, 180.0), 300.0  # trials and seconds of each; seconds of a final training
 VALIDATIONS = 12  # in every training
-SEED = 1601
+SEED, SEEDS = 1601, 3  # draws the settings; how many are trained in the end
 #: Settings to draw from; two numbers are the ends of a logarithmic range.
 SPACES = {
     "latent_dynamics": {
@@ -92,15 +94,20 @@ def seconds_of_a_batch(row, track, settings):
     return batch, time.perf_counter() - began
 
 
+def batches(row, settings, seconds, batch, look):
+    """How many batches fit into so many seconds with all looks at the validation part."""
+    fits = int((seconds - VALIDATIONS * look) / batch)
+    if LENGTH.get(row, "rounds") != "rounds":  # batches that go before
+        fits -= (surrogates.make(row).configuration | settings)["rounds"]
+    return max(fits // VALIDATIONS, 1) * VALIDATIONS
+
+
 def trial(row, track, settings, seconds, cost=None):
     """Train for so long; what was tried, and what came out."""
-    batch, look = cost or seconds_of_a_batch(row, track, settings)
+    cost = cost or seconds_of_a_batch(row, track, settings)
     length = LENGTH.get(row, "rounds")
-    fits = int((seconds - VALIDATIONS * look) / batch)
-    if length != "rounds":  # batches that go before
-        fits -= (track.untrained(row).configuration | settings)["rounds"]
-    rounds = max(fits // VALIDATIONS, 1) * VALIDATIONS
-    said = {"settings": settings, "seconds": seconds, length: rounds, "cost": [batch, look]}
+    rounds = batches(row, settings, seconds, *cost)
+    said = {"settings": settings, "seconds": seconds, length: rounds, "cost": list(cost)}
     try:
         card = trained(row, track, **settings | {length: rounds, "validations": VALIDATIONS}).card
     except (ArithmeticError, ValueError, RuntimeError) as error:
@@ -129,13 +136,29 @@ def search(row, track):
     return trials
 
 
-def main(rows):
+def choose(row, trials):
+    """The settings of the best of the longer trials, and how many were tried, kept beside those of other rows."""
+    long = [one for one in trials[FIRST[0] :] if one["error"] is not None]
+    best, length = min(long, key=lambda one: one["error"]), LENGTH.get(row, "rounds")
+    settings = best["settings"] | {length: batches(row, best["settings"], FINAL, *best["cost"])}
+    file = data_folder() / "search" / "chosen.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    known[row] = {"settings": settings | {"validations": VALIDATIONS}, "trials": len(trials), "error": best["error"]}
+    replace_file(file, (json.dumps(known, indent=1) + "\n").encode())
+    return known[row]["settings"]
+
+
+def main(rows, final=False):
     track = make_track("paced", "laptop")
     for part in (track.train, track.validation):
         part.runs = [run.load() for run in part.runs]
     for row in rows:
-        search(row, track)
+        track.changes = track.changes | {row: choose(row, search(row, track))}
+        for seed in range(SEEDS if final else 0):
+            model = entrant(row, track, seed, progress=False)
+            print(row, seed, model.summary(), model.card["training"][-1], flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(SPACES))
+    names = [name for name in sys.argv[1:] if name != "--final"]
+    main(names or list(SPACES), "--final" in sys.argv)
