@@ -59,7 +59,10 @@ def _together(runs, numbers):
 
 
 def simulate_each(protocols, tissue, duration, store, client=None, initial=None, progress=True, **options):
-    """The runs of an :func:`ensemble` as a list of trajectories, for which Dask is not needed."""
+    """The runs of an :func:`ensemble` as a list of trajectories, for which Dask is not needed.
+
+    ``tissue`` may be a list as well, one for each protocol.
+    """
     protocols = list(protocols or [])
     if not protocols:
         raise ValueError("protocols is empty; give at least one")
@@ -68,9 +71,10 @@ def simulate_each(protocols, tissue, duration, store, client=None, initial=None,
         raise ValueError(f"initial holds {len(initial)} states for {len(protocols)} protocols")
     store = folder_of(store)
     zarr.open_group(store, mode="a", attributes={"title": "ensemble of trajectories"})
+    tissues = tissue if isinstance(tissue, list) else [tissue] * len(protocols)
     jobs = [
-        dict(options, tissue=tissue, protocol=p, duration=duration, initial=i, store=store / f"run-{k:04d}", threads=1)
-        for k, (p, i) in enumerate(zip(protocols, initial, strict=True))
+        dict(options, tissue=t, protocol=p, duration=duration, initial=i, store=store / f"run-{k:04d}", threads=1)
+        for k, (t, p, i) in enumerate(zip(tissues, protocols, initial, strict=True))
     ]
     errors = _errors(jobs, client, progress)
     if errors:

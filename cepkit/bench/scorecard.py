@@ -10,6 +10,7 @@ import torch
 
 from cepkit import solver, surrogates
 from cepkit.bench.metrics import case_scores, failed_scores
+from cepkit.bench.tissues import wave_scores
 from cepkit.bench.tracks import STAND_INS
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import VARIABLES
@@ -80,20 +81,22 @@ def evaluate(model, track, tests=None, name=None, progress=True):
 
 def _cases(models, test, std, piece):
     """Scores, run and seed of every start of a test, of long ones piece by piece; starts that fill the memory wait."""
-    (history, stimulus), truth = test.given(), to_tensor(test.truth())
-    start_runs = np.repeat(np.arange(len(test.starts)), [len(s) for s in test.starts])
     length = piece if test.steps > 2 * piece else test.steps
     pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
-    for seed, one in enumerate(models):
-        for some in np.array_split(np.arange(len(start_runs)), -(-len(start_runs) * test.steps // MOST)):
-            told = {"stimulus": stimulus.isel(start=some)}
-            free = one and to_tensor(one.rollout(history.isel(start=some), test.steps, **told))
-            for k, start in enumerate(some):
-                for part in pieces:
-                    scores = (
-                        case_scores(free[k, part], truth[start, part], std, one.interval) if one else failed_scores()
-                    )
-                    yield scores, start_runs[start] if len(test.starts) > 1 else part.start, seed
+    for runs in test.groups:
+        (history, stimulus), truth = test.given(runs), to_tensor(test.truth(runs))
+        own = np.repeat(runs, [len(test.starts[k]) for k in runs])
+        for seed, one in enumerate(models):
+            for some in np.array_split(np.arange(len(own)), -(-len(own) * test.steps // MOST)):
+                told = {"stimulus": stimulus.isel(start=some)}
+                free = one and to_tensor(one.rollout(history.isel(start=some), test.steps, **told))
+                for k, start in enumerate(some):
+                    for part in pieces:
+                        pair = (free[k, part], truth[start, part]) if one else ()
+                        scores = case_scores(*pair, std, one.interval) if one else failed_scores()
+                        if getattr(test.part, "sheets", None):
+                            scores = scores | wave_scores(pair, stimulus[start, test.warmup - 1 : -1])
+                        yield scores, own[start] if len(test.starts) > 1 else part.start, seed
 
 
 def _extremes(scores):

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from cepkit import pacing, region, surrogates
-from cepkit.bench import protocols
+from cepkit.bench import protocols, tissues
 from cepkit.dataset import split, to_tensor
 from cepkit.ensembles import simulate_each
 from cepkit.fields import CYCLE_LENGTH, SHEET, VARIABLES, one_of
@@ -55,6 +55,7 @@ SIZES = {
 }
 SIZES["paper"] = SIZES["laptop"]
 
+
 #: Two baselines that keep one rhythm have stand-ins, in the same rows, where the pacing is irregular.
 STAND_INS = {"last_beat": "last_response", "climatology": "mean_response"}
 #: The paper's networks were configured for one rhythm; runs of ten seconds at many sites need other windows.
@@ -90,12 +91,15 @@ class Part:
     kind: str
     progress: bool = True
     past: list = field(default_factory=list)  # (protocol, ms) of each run; empty: none
+    sheets: list = field(default_factory=list)  # a tissue for each run; empty: the one tissue for all
+    cells: dict = field(default_factory=dict)  # changed parameters of all cells
 
     @cached_property
     def key(self):
         """A name after all that decides the runs, so that nothing stale is ever opened."""
         what = [self.tissue.describe(), self.duration, self.prelude]
         what += [[p.describe() for p in pair] for pair in self.pairs] + [[p.describe(), ms] for p, ms in self.past]
+        what += [[sheet.describe() for sheet in self.sheets], self.cells] if self.sheets else []
         return f"{self.kind}-{digest(json.dumps([what, VERSION], sort_keys=True).encode())[:8]}"
 
     @cached_property
@@ -105,10 +109,11 @@ class Part:
         paths = [folder / f"run-{k:04d}" for k in range(len(self.pairs))]
         if all(path.exists() for path in paths):
             return [open_trajectory(path) for path in paths]
-        led = simulate_each([p for p, _ in self.pairs], self.tissue, self.prelude, before, progress=self.progress,
-                            save_every=self.prelude, save=("Vm",), initial=self.begin(), dt="global")  # fmt: skip
-        return simulate_each(self.protocols, self.tissue, self.duration, folder, progress=self.progress,
-                             initial=map(final_state, led), dt="global")  # fmt: skip
+        more = {"progress": self.progress, "dt": "global", "parameters": self.cells}
+        led = simulate_each([p for p, _ in self.pairs], self.sheets or self.tissue, self.prelude, before,
+                            save_every=self.prelude, save=("Vm",), initial=self.begin(), **more)  # fmt: skip
+        return simulate_each(self.protocols, self.sheets or self.tissue, self.duration, folder,
+                             initial=map(final_state, led), **more)  # fmt: skip
 
     def begin(self):
         """States of the sheets before the prelude; None if they have no past."""
@@ -176,13 +181,20 @@ class Test:
     def key(self):
         return [self.part.key, [list(map(float, starts)) for starts in self.starts], self.warmup, self.steps]
 
-    def given(self):
-        """History and stimulus, dims (start, time, y, x): time 0 is the frame given last, ``start`` its own time."""
-        return self._joined(lambda run, _, at: histories(run, at, self.warmup)), self._joined(self._stimulus)
+    @property
+    def groups(self):
+        """Runs that may be forecast together: all on one tissue."""
+        apart = getattr(self.part, "sheets", None)
+        return [[k] for k in range(len(apart))] if apart else [list(range(len(self.starts)))]
 
-    def truth(self):
+    def given(self, runs=None):
+        """History and stimulus, dims (start, time, y, x): time 0 is the frame given last, ``start`` its own time."""
+        cuts = lambda run, _, at: histories(run, at, self.warmup), self._stimulus
+        return tuple(self._joined(cut, runs) for cut in cuts)
+
+    def truth(self, runs=None):
         """The frames after every start, shaped like a forecast."""
-        return self._joined(lambda run, _, at: futures(run, at, self.steps))
+        return self._joined(lambda run, _, at: futures(run, at, self.steps), runs)
 
     def _stimulus(self, run, protocol, starts):
         step, offsets = float(run.time[1] - run.time[0]), np.arange(1 - self.warmup, self.steps + 1)
@@ -190,12 +202,13 @@ class Test:
         stimulus = stimulus_field(protocol, like=run).drop_vars("time").isel(time=frames)
         return stimulus.assign_coords(time=step * offsets)
 
-    def _joined(self, cut):
+    def _joined(self, cut, runs=None):
         """What ``cut`` takes from each run, its protocol and its starts."""
         if self.sealed:
             way = "choose on track.validation; bench.scorecard opens the exam, and counts how often"
             raise ValueError(f"test {self.name!r} belongs to the sealed exam; {way}")
-        each = enumerate(zip(self.runs, self.protocols, self.starts, strict=True))
+        each = list(enumerate(zip(self.runs, self.protocols, self.starts, strict=True)))
+        each = each if runs is None else [each[k] for k in runs]
         # Plus 100 s a run, so that every start is another.
         return xr.concat([cut(*its).assign_coords(start=1e5 * k + np.asarray(its[-1])) for k, its in each], "start")
 
@@ -329,11 +342,36 @@ def irregular(name, shape, profile, progress=True, seeds=(), **rules):
                  changes=changes, seeds=dict(seeds).get(profile, 1), **rules)  # fmt: skip
 
 
+def patches(profile, progress=True):
+    """Sheets with scars, slow zones and gates, of another size in the tests than in training; cells of one kind."""
+    s = tissues.SIZES[profile]
+    part = partial(Part, folder=data_folder() / "tracks" / f"tissue-{profile}", progress=progress, cells=tissues.SHORT)
+
+    def made(kind, names, count, shape, duration, rng):
+        sheets, runs = tissues.drawn(names, count, shape, duration, rng)
+        before = [tissues.paced(sheet, s.prelude, rng) for sheet in sheets]
+        return part(sheets[0], list(zip(before, runs, strict=True)), duration, s.prelude, kind=kind, sheets=sheets)
+
+    rng, small, large = np.random.default_rng(LEARNING_SEED), (s.nodes, s.nodes), (s.test_nodes, s.test_nodes)
+    names = list(tissues.QUESTIONS)
+    train = made("train", names, s.train, small, s.train_ms, rng)
+    validation = made("validation", names, s.validation, small, s.train_ms, rng)
+    rng, length, tests = np.random.default_rng(EXAM_SEED + 1), s.warmup + s.steps + 1.0, {}
+    for name in names:
+        runs = made(f"exam-{name}", [name], s.runs, large, length, rng)
+        starts = [np.array([float(s.warmup)])] * s.runs
+        tests[name] = Test(name, tissues.QUESTIONS[name][0], runs, starts, s.warmup, s.steps)
+    card = {"what": f"{s.train} sheets of {s.nodes} x {s.nodes} nodes; tests have {s.test_nodes} x {s.test_nodes}",
+            "never seen": "a sheet of the tests' size", "variables": list(VARIABLES), "made by": train.key}  # fmt: skip
+    return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5)
+
+
 #: Name -> what makes the track of a profile, silently or not.  One of your own is one more line.
 TRACKS = {
     "fixed": fixed,
     "paced": partial(irregular, "paced", SHEET["shape"], seeds={"laptop": 5}, timed=True, kept={"paced": "paced"}),
     "cell": partial(irregular, "cell", (1, 1)),
+    "tissue": patches,
 }
 
 

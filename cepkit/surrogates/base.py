@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class Surrogate:
     look = (None, "#0072B2", "-")  # label, colour and line style in figures
     trains = False  # whether fit takes minutes rather than moments
     sheets_only = False  # whether it needs the axes y and x, and no other
+    anywhere = False  # whether it runs on any nodes and not only on those that it has learnt from
     reads_stimulus = False  # then ``_rollout`` is handed the stimulus as well
     learnt = ()  # names of the tensors that it finds, besides the weights of ``network``
     network = scaling = None
@@ -191,6 +193,8 @@ class Surrogate:
             raise ValueError(f"{self.name} has learnt nothing yet: call fit(trajectories) or cepkit.load first")
         if int(number("steps", steps)) != steps or steps < 1:
             raise ValueError(f"steps={steps!r} must be a whole number of frames, 1 or more")
+        if self.anywhere and isinstance(history, xr.Dataset):
+            self = self._moved(history)  # noqa: PLW0642
         steps, history = int(steps), self._trajectory(history, "history")
         if "start" not in history.dims:
             last = history.time[-1]
@@ -207,6 +211,12 @@ class Surrogate:
         for name in coords:
             out[name].attrs["units"] = "mm" if name in self.grid else "ms"
         return out.assign_attrs(model=self.name)
+
+    def _moved(self, history):
+        """A copy that stands on the nodes of a history."""
+        own = copy(self)
+        own.grid = {d: np.asarray(history[d].values, float) for d in SPACE if d in history.dims and d in history.coords}
+        return own
 
     def save(self, path):
         """Write ``weights.safetensors`` and ``card.json`` into a folder; other files in it stay."""

@@ -13,6 +13,8 @@ from cepkit.surrogates.base import Surrogate, surrogate
 class Persistence(Surrogate):
     """Nothing changes: every frame of the forecast is the last one given."""
 
+    anywhere = True
+
     def _rollout(self, X, start, steps):
         return X[:, -1:].expand(-1, steps, -1)
 

@@ -4,13 +4,15 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
 from cepkit.bench.methods.reduced import padded, thinned, train, windows
+from cepkit.bench.methods.replay import made_on
 from cepkit.dataset import Scaling, to_tensor
-from cepkit.fields import AMPLITUDE
+from cepkit.fields import AMPLITUDE, SHEET
 from cepkit.surrogates.base import Surrogate, surrogate
 
 
@@ -51,7 +53,8 @@ class Pictures(Surrogate):
     :class:`ConvCell`.
     """
 
-    reads_stimulus = trains = sheets_only = True
+    reads_stimulus = trains = sheets_only = anywhere = True
+    ground = None  # diffusivity (y, x), where it is told: that of a history, 1 for the usual one
 
     def _fit(self, learning):
         s = self.settings
@@ -59,16 +62,32 @@ class Pictures(Surrogate):
         torch.manual_seed(s.seed)
         self._build()
         X, U = [self._pictures(to_tensor(run)) for run in learning.runs], [self._pushes(u) for u in learning.stimuli]
-        draw, began = partial(self._batch, X, U), time.perf_counter()
+        grounds = [ground_of(run, self.shape) for run in learning.runs] if s.tissue else None
+        draw, began = partial(self._batch, X, U, grounds), time.perf_counter()
         self.card["training"] = train(self, draw, self._error, learning, s.rounds, s.learning_rate)
         self.card["training seconds"] = time.perf_counter() - began
 
     def _build(self):
-        s, self.shape = self.settings, [len(c) for c in self.grid.values()]
-        self.patch = s.patch if all(n % s.patch == 0 for n in self.shape) else 1
-        self.places = tuple(n // self.patch for n in self.shape)
+        s = self.settings
+        self.patch = s.patch if all(len(c) % s.patch == 0 for c in self.grid.values()) else 1
+        self._stand()
         channels = 4 * self.patch**2
-        self.network = self._network(channels, channels + s.stride, s.stride * channels)
+        told = s.stride + (self.patch**2 if s.tissue else 0)
+        self.network = self._network(channels, channels + told, s.stride * channels)
+
+    def _stand(self):
+        self.shape = [len(c) for c in self.grid.values()]
+        self.places = tuple(n // self.patch for n in self.shape)
+
+    def _moved(self, history):
+        own = super()._moved(history)
+        if any(len(c) % self.patch for c in own.grid.values()):
+            raise ValueError(
+                f"history: {self.name} folds squares of {self.patch} nodes, which {own.grid} is no multiple of"
+            )
+        own._stand()
+        own.ground = ground_of(history, own.shape) if self.settings.tissue else None
+        return own
 
     def _pictures(self, X):
         """Frames in physical units (..., N_in) to z-scored pictures (..., 4, y, x)."""
@@ -81,33 +100,36 @@ class Pictures(Surrogate):
 
     def _error(self, network, batch, done):
         """Mean squared error of what follows the frames given, of which there are fewer as ``done`` grows."""
-        s, (frames, pushes) = self.settings, batch
+        s, (frames, pushes, *ground) = self.settings, batch
         free = round(min(1.0, 1.5 * round(done * s.rounds) / s.rounds) * s.free)
-        made, _ = self.step_through(frames[:, : (s.given + s.free - free) * s.stride + 1], pushes)
+        made, _ = self.step_through(frames[:, : (s.given + s.free - free) * s.stride + 1], pushes, *ground)
         return (made - frames[:, 1:]).square().mean()
 
-    def _batch(self, X, U):
-        """Windows at random, turned and mirrored: frames (batch, time + 1, 4, y, x), pushes (batch, time, y, x)."""
+    def _batch(self, X, U, grounds):
+        """Windows at random, turned and mirrored, (batch, time + 1, 4, y, x), pushes, ground: ``step_through``."""
         s, turned = self.settings, []
-        for window in windows(X, U, (s.given + s.free) * s.stride, s.batch):
+        for *window, whose in windows(X, U, (s.given + s.free) * s.stride, s.batch):
+            window += [grounds[whose]] if grounds else []
             turn, mirror = torch.randint(4, ()).item(), torch.randint(2, ()).item()
             window = [part.rot90(turn, (-2, -1)) for part in window]
             turned.append([part.flip(-1) for part in window] if mirror else window)
         return [torch.stack(parts) for parts in zip(*turned, strict=True)]
 
-    def step_through(self, frames, pushes):
+    def step_through(self, frames, pushes, ground=None):
         """Read frames as long as there are any, then run free as long as the stimulus is known.
 
         Every ``stride``-th of the frames (batch, n * stride + 1, 4, y, x) is read, from the first to the last; pushes
-        are (batch, steps * stride, y, x).  Returns the frames that follow the first, and the last of them.
+        are (batch, steps * stride, y, x), ``ground`` is (batch, y, x) where it is told.  Returns the frames that follow
+        the first, and the last of them.
         """
         s, net, p, made, state = self.settings, self.network, self.patch, [], None
+        told = [] if ground is None else [pixel_unshuffle(ground[:, None], p)]
         for k, push in enumerate(pushes.unflatten(1, (-1, s.stride)).unbind(1)):
             if k * s.stride < frames.shape[1]:
                 x = frames[:, k * s.stride]
             folded = pixel_unshuffle(x, p)
             state = net.begin(folded) if state is None else state
-            change, state = net.step(torch.cat([folded, avg_pool2d(push, p)], dim=1), state)
+            change, state = net.step(torch.cat([folded, avg_pool2d(push, p), *told], dim=1), state)
             made.append(s.keep * x[:, None] + pixel_shuffle(change, p).unflatten(1, (s.stride, 4)))
             x = made[-1][:, -1]
         return torch.cat(made, dim=1), x
@@ -117,9 +139,17 @@ class Pictures(Surrogate):
         stride, last = self.settings.stride, X.shape[1] - 1
         read = min(self.settings.seen, last // stride) * stride
         pushes = self._pushes(padded(stimulus, last - read, last + steps, stride))
-        made, _ = self.step_through(self._pictures(X[:, last - read :]), pushes)
+        ground = self.ground if self.ground is None else self.ground.expand(len(X), *self.shape)
+        made, _ = self.step_through(self._pictures(X[:, last - read :]), pushes, ground)
         mean, std = self.scaling.vectors(self.nodes)
         return made[:, read : read + steps].movedim(-3, -1).flatten(-3) * std + mean
+
+
+def ground_of(run, shape):
+    """Diffusivity of each node (y, x) as a run says, 1 where it is the usual one."""
+    D = np.asarray(made_on(run)["tissue"]["diffusivity"], float)
+    D = D if D.ndim == 2 else np.full(shape, D.mean())
+    return torch.from_numpy(D / SHEET["diffusivity"]).float()
 
 
 @surrogate("conv_lstm", "ConvLSTM", "#661100", "-", version="5800921a370f67a4", draws=True)
@@ -142,6 +172,7 @@ class ConvLSTM(Pictures):
         batch: int = 8  # windows
         rounds: int = 110  # batches
         learning_rate: float = 6e-3  # highest of a one-cycle schedule
+        tissue: bool = False  # whether it is told the diffusivity of each node
         validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
         seed: int = 0
 
@@ -149,4 +180,6 @@ class ConvLSTM(Pictures):
 
     def _network(self, channels, inputs, outputs):
         s = self.settings
-        return ConvCell(inputs, s.hidden, outputs, s.kernel if max(self.places) > 1 else 1, slice(channels, inputs))
+        return ConvCell(
+            inputs, s.hidden, outputs, s.kernel if max(self.places) > 1 else 1, slice(channels, channels + s.stride)
+        )

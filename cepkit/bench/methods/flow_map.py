@@ -16,10 +16,9 @@ from scipy.special import expit, ive
 from torch import nn
 
 from cepkit import cell, simd
-from cepkit.bench.methods.replay import made_on
 from cepkit.bench.methods.solver_coarse import SolverCoarse
 from cepkit.engine import TILES, Engine
-from cepkit.fields import SPACE, VARIABLES
+from cepkit.fields import VARIABLES
 from cepkit.solver import simulate
 from cepkit.store import digest, kept_folder
 from cepkit.surrogates.base import surrogate
@@ -353,8 +352,6 @@ class FlowMap(SolverCoarse):
     def rollout(self, history, steps, stimulus=None):
         """As every surrogate's, on the tissue of the history."""
         if self.interval is None and stimulus is not None:
-            own = copy(self)
-            own.grid = {d: np.asarray(history[d].values, float) for d in SPACE if d in history.dims}
-            own.interval, own.card = float(stimulus.time[1] - stimulus.time[0]), {"made on": made_on(history)}
-            return own.rollout(history, steps, stimulus)
+            self = copy(self)  # noqa: PLW0642
+            self.interval = float(stimulus.time[1] - stimulus.time[0])
         return super().rollout(history, steps, stimulus)

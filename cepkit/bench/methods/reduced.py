@@ -114,7 +114,7 @@ class Stepped(Reduced):
     def _batch(self, A, U):
         """Windows at random as :func:`steps_of` has them."""
         s = self.settings
-        frames, pushes = zip(*windows(A, U, s.stride * self._span(), s.batch), strict=True)
+        frames, pushes, _ = zip(*windows(A, U, s.stride * self._span(), s.batch), strict=True)
         return steps_of(torch.stack(frames), torch.stack(pushes), s.stride)
 
     def _mismatch(self, made, wanted):
@@ -143,12 +143,12 @@ def steps_of(frames, pushes, stride):
 
 
 def windows(A, U, length, batch):
-    """Yield windows drawn at random: frames (length + 1, ...) and the stimulus between them (length, ...)."""
+    """Yield windows drawn at random: frames (length + 1, ...), stimulus between (length, ...), number of the run."""
     if (shortest := min(map(len, A))) <= length:
         raise ValueError(f"trajectories: {shortest} frames are too few for windows of {length + 1}; give longer ones")
     for piece in torch.randint(len(A), (batch,)).tolist():
         k = int(torch.randint(len(A[piece]) - length, ()))
-        yield A[piece][k : k + length + 1], U[piece][k : k + length]
+        yield A[piece][k : k + length + 1], U[piece][k : k + length], piece
 
 
 def train(model, draw, loss, learning, rounds, learning_rate, part=0, schedule="one-cycle", clip=1.0, judged=True):
@@ -182,11 +182,18 @@ def judge(model, learning, given=1000, steps=2000):
     def cut(parts):
         return torch.cat([x.unfold(0, span, span).movedim(-1, 1) for x in parts])
 
-    X, U, std = cut(map(to_tensor, shown.runs)), cut(shown.stimuli), model.scaling.vectors(model.nodes)[1]
+    pairs = [[run, to_tensor(run), told] for run, told in zip(shown.runs, shown.stimuli, strict=True)]
+    if getattr(model.settings, "tissue", False):  # each run on a tissue of its own
+        parts = [(model._moved(run), cut([x]), cut([u])) for run, x, u in pairs]
+    else:
+        parts = [(model, cut(x for _, x, _ in pairs), cut(u for *_, u in pairs))]
+    std = model.scaling.vectors(model.nodes)[1]
 
     def error(network=None):
-        made = model._rollout(X[:, :given], torch.zeros(len(X)), span - given, U)
-        return float(((made - X[:, given:]) / std).square().mean())
+        starts = (torch.zeros(len(X)) for _, X, _ in parts)
+        made = [own._rollout(X[:, :given], next(starts), span - given, U) for own, X, U in parts]
+        away = torch.cat([(free - X[:, given:]) / std for free, (_, X, _) in zip(made, parts, strict=True)])
+        return float(away.square().mean())
 
     return error
 

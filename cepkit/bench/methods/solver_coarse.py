@@ -36,7 +36,7 @@ class SolverCoarse(Surrogate):
         dtype: str = "float64"
         diffusivity: float = SHEET["diffusivity"]  # where the training runs do not say [mm2/ms]
 
-    learnt, reads_stimulus = ("state",), True
+    learnt, reads_stimulus, anywhere = ("state",), True, True
 
     def _fit(self, learning):
         self.card["made on"] = made_on(learning.runs[0])
@@ -65,6 +65,13 @@ class SolverCoarse(Surrogate):
         state = self.state[torch.cdist(*scaled).argmin(1)]
         state = {name: state[:, k].numpy() for k, name in enumerate(cell.STATES)}
         return state | {name: frame[:, k].numpy() for k, name in enumerate(VARIABLES)}
+
+    def _moved(self, history):
+        if not (made := made_on(history)):
+            return self
+        own = super()._moved(history)
+        own.card = self.card | {"made on": made}
+        return own
 
     def simulate(self, *run, **keywords):
         """As :func:`cepkit.simulate`."""
