@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from cepkit.bench.methods.reduced import judge, steps_of
-from cepkit.bench.methods.reservoirs import LIMIT, Readout, draw_reservoir, listen, nvar_features, ridge
+from cepkit.bench.methods.reservoirs import LIMIT, Readout, draw_reservoir, listen, nvar_features
 from cepkit.fields import AMPLITUDE
-from cepkit.progress import bar
 from cepkit.surrogates.base import surrogate
 
 
@@ -56,24 +55,19 @@ class Local(Readout):
             parts.append((torch.cat(x), wanted))
         return [torch.cat(part, dim=1) for part in zip(*parts, strict=True)]
 
-    @torch.inference_mode()
-    def _learn(self, A, U, validation, learning):
-        s, trials, error = self.settings, [], judge(self, learning)
-        choices, ridges = (s.choices, s.ridges) if error else (s.choices[:1], s.ridges[:1])
-        for choice in bar(choices, self.name, "choice", learning.progress):
-            self.choice = choice
-            x, wanted = self._rows(A, U)
-            x = x + choice[2] * torch.randn(x.shape, generator=torch.Generator().manual_seed(s.seed))
-            memory, gram, cross, count = self._begin(x[: s.settle]), 0.0, 0.0, 0
-            for told, target in zip(x[s.settle :], wanted[s.settle :], strict=True):
-                X, memory = self._features(memory, told)
-                gram, cross, count = gram + X.T @ X, cross + X.T @ target, count + len(X)
-            for penalty in ridges:
-                self.W_out = ridge(gram.double() / count, cross.double() / count, penalty).float().contiguous()
-                trials.append((error() if error else 0.0, choice, penalty, self.W_out))
-        _, self.choice, penalty, self.W_out = min(trials, key=lambda trial: trial[0])
-        self.card["training"] = [{"choice": c, "ridge": p, "validation error": e} for e, c, p, _ in trials]
-        self.card |= {"choice": self.choice, "ridge": penalty}
+    def _shown_in_steps(self, *shown):
+        return shown
+
+    def _samples(self, A, U):
+        x, wanted = self._rows(A, U)
+        x = x + self.choice[2] * torch.randn(x.shape, generator=torch.Generator().manual_seed(self.settings.seed))
+        settle, memory = self.settings.settle, self._begin(x[: self.settings.settle])
+        for told, target in zip(x[settle:], wanted[settle:], strict=True):
+            X, memory = self._features(memory, told)
+            yield X, target
+
+    def _error(self, validation, learning):
+        return (judge(self, learning) or float)()
 
     def _read(self, last):
         return min(self.settings.seen, last // self.settings.stride)

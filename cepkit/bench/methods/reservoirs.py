@@ -85,22 +85,29 @@ class Readout(Stepped):
 
     @torch.inference_mode()
     def _learn(self, A, U, validation, learning):
-        s, trials = self.settings, []
-        a, u, y = blocks_of(A, U, s.stride)
-        a = a + s.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(s.seed))
+        s, trials, shown = self.settings, [], self._shown_in_steps(A, U)
         choices, ridges = (s.choices, s.ridges) if validation else (s.choices[:1], s.ridges[:1])
         for choice in bar(choices, self.name, "choice", learning.progress):
             self.choice, gram, cross, count = choice, 0.0, 0.0, 0
-            for X, Y in self._samples(a, u, y):
+            for X, Y in self._samples(*shown):
                 gram, cross, count = gram + (X.T @ X).double(), cross + (X.T @ Y).double(), count + len(X)
             for penalty in ridges:
                 self.W_out = ridge(gram / count, cross / count, penalty).float().contiguous()
-                trials.append((self._error(validation), choice, penalty, self.W_out))
+                trials.append((self._error(validation, learning), choice, penalty, self.W_out))
         _, self.choice, penalty, self.W_out = min(trials, key=lambda trial: trial[0])
         self.card["training"] = [{"choice": c, "ridge": p, "validation error": e} for e, c, p, _ in trials]
         self.card |= {"choice": self.choice, "ridge": penalty}
 
-    def _error(self, validation):
+    def _shown_in_steps(self, A, U):
+        """What ``_samples`` is handed: frames, with some noise, stimulus and targets in steps."""
+        a, u, y = blocks_of(A, U, self.settings.stride)
+        return (
+            a + self.settings.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(self.settings.seed)),
+            u,
+            y,
+        )
+
+    def _error(self, validation, learning):
         """Mean squared error of free runs over the validation part, in z-scores; 2 at most for each run."""
         s, errors = self.settings, []
         for a, u in validation:
