@@ -5,6 +5,7 @@ import json
 
 from cepkit import bench, surrogates
 from cepkit.bench.metrics import METRICS
+from cepkit.bench.tissues import WAVES
 from cepkit.fields import VARIABLES
 from cepkit.profiles import PROFILES
 from cepkit.runs import trained
@@ -13,7 +14,7 @@ from cepkit.store import data_folder, replace_file
 #: What is printed of a scorecard: metrics and their variables.
 SHOWN = {"z_mse": VARIABLES, "mse_published": ("Vm",)}
 SHOWN |= dict.fromkeys(("activation_error", "apd90_error", "missed", "spurious"), ("",))
-SHOWN |= dict.fromkeys(("failed starts", "failed seeds"), ("",))  # in per cent
+SHOWN |= dict.fromkeys(("wrong starts", "failed starts", "failed seeds", *WAVES), ("",))  # most in per cent
 
 
 def generate(profile, track="fixed"):
@@ -41,7 +42,7 @@ def evaluate(profile, track="fixed", model=None, seeds=None, metric=None, force=
     print(f"\ntrack {track}, profile {profile}: medians over starts; the whole table, intervals included, is in")
     print(bench.record(table, made, model))
     form = {"float_format": lambda value: "failed" if value == float("inf") else f"{value:.3g}", "na_rep": "-"}
-    for name in metric or SHOWN:
+    for name in metric or [name for name in SHOWN if name in set(table.metric)]:
         for variable in SHOWN.get(name) or METRICS[name].variables:
             part = bench.pivot(table, name, variable)
             print(f"\n{name} {variable}".rstrip(), part.to_string(**form), sep="\n")

@@ -12,6 +12,7 @@ from cepkit.cell import Conductances
 from cepkit.fields import VARIABLES
 from cepkit.tissue import Tissue
 
+WAVES = "propagated", "blocked", "missed waves", "invented waves", "tips_error", "period_error"
 SPACING, NORMAL = 0.5, 0.125  # mm between nodes; diffusivity [mm2/ms]
 #: Cells of a short action potential, so that a wave fits on a sheet, as in the book's re-entry.
 SHORT = {name: k * getattr(Conductances(), name) for name, k in {"gCaL": 0.2, "gKr": 4.0, "gKs": 4.0}.items()}
@@ -124,9 +125,8 @@ def wave_scores(pair, stimulus):
     waves``); ``tips_error``, difference of the mean number of tips; ``period_error``, of the median interval [ms].
     All are infinite without a forecast.
     """
-    names = "propagated", "blocked", "missed waves", "invented waves", "tips_error", "period_error"
     if not pair:
-        return {("", name): np.inf for name in names}
+        return {("", name): np.inf for name in WAVES}
     F, T = (x.numpy().reshape(len(x), -1, len(VARIABLES))[..., 0] for x in pair)
     onsets = np.flatnonzero(stimulus.any(stimulus.dims[1:]).values)
     onsets = onsets[np.diff(onsets, prepend=-100) > 1]
@@ -135,7 +135,7 @@ def wave_scores(pair, stimulus):
     cells = [wanted & fires, ~wanted & ~fires, wanted & ~fires, ~wanted & fires]
     shares = [100 * float(where.mean()) if where.size else np.nan for where in cells]
     tips, periods = ([abs(f(F) - f(T))] for f in (partial(_tips, shape=stimulus.shape[1:]), _period))
-    return dict(zip([("", name) for name in names], shares + tips + periods, strict=True))
+    return dict(zip([("", name) for name in WAVES], shares + tips + periods, strict=True))
 
 
 def _ups(Vm, level=-40.0):

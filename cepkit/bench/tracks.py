@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -236,8 +237,10 @@ class Track:
 
     @property
     def rows(self):
-        """Of the scorecard: the registered methods but those that stand in for another."""
-        return [name for name in surrogates.everyone() if name not in STAND_INS.values()]
+        """Of the scorecard: the registered methods that can run here, but those that stand in for another."""
+        apart = any(getattr(test.part, "sheets", None) for test in self.tests.values())
+        known = {name: kind for name, kind in surrogates.everyone().items() if name not in STAND_INS.values()}
+        return [n for n, kind in known.items() if (kind.anywhere or not apart) and all(map(find_spec, kind.needs))]
 
     def untrained(self, row, seed=None):
         """The model of a row, a registered name or "package.module:Class", as the track wants it."""
@@ -363,7 +366,8 @@ def patches(profile, progress=True):
         tests[name] = Test(name, tissues.QUESTIONS[name][0], runs, starts, s.warmup, s.steps)
     card = {"what": f"{s.train} sheets of {s.nodes} x {s.nodes} nodes; tests have {s.test_nodes} x {s.test_nodes}",
             "never seen": "a sheet of the tests' size", "variables": list(VARIABLES), "made by": train.key}  # fmt: skip
-    return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5)
+    told = {name: {"tissue": True} for name in ("conv_lstm", "unet", "fno")}
+    return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5, changes=told)
 
 
 #: Name -> what makes the track of a profile, silently or not.  One of your own is one more line.

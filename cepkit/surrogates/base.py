@@ -65,6 +65,7 @@ class Surrogate:
     look = (None, "#0072B2", "-")  # label, colour and line style in figures
     trains = False  # whether fit takes minutes rather than moments
     sheets_only = False  # whether it needs the axes y and x, and no other
+    needs = ()  # modules that are not installed with cepkit
     anywhere = False  # whether it runs on any nodes and not only on those that it has learnt from
     reads_stimulus = False  # then ``_rollout`` is handed the stimulus as well
     learnt = ()  # names of the tensors that it finds, besides the weights of ``network``

@@ -82,6 +82,8 @@ def test_a_network_of_pictures_reads_the_tissue(track):
 
 
 def test_a_model_of_one_sheet_is_refused(track):
+    rows = set(track.rows)
+    assert {"persistence", "solver_coarse", "flow_map", "conv_lstm", "unet"} <= rows and "lstm" not in rows
     model = fit(cep.surrogates.make("latent_dynamics", "smoke"), track, progress=False)
     with pytest.raises(ValueError, match="was made for"):
         bench.evaluate(model, track, ["patches"], progress=False)

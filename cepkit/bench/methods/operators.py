@@ -89,6 +89,7 @@ class FNOStepper(Pictures):
         layers: int = 4
 
     configurations = {"smoke": ConvLSTM.configurations["smoke"] | {"modes": 2, "layers": 1}}
+    needs = ("neuralop",)
 
     def _network(self, channels, inputs, outputs):
         try:
