@@ -77,6 +77,8 @@ def test_a_network_of_pictures_reads_the_tissue(track):
     plain = cep.Tissue((16, 16), tissues.SPACING, tissues.NORMAL)
     other = history.assign_attrs(tissue=cep.simulate(plain, cep.Protocol(), 1.0, progress=False).attrs["tissue"])
     assert not np.allclose(one.Vm, model.rollout(other, 20, stimulus=stimulus).Vm)
+    with pytest.raises(ValueError, match="no tissue in its attributes"):
+        model.rollout(history.drop_attrs(), 20, stimulus=stimulus)
     with pytest.raises(ValueError, match="multiple"):
         model.rollout(history.isel(y=slice(0, 13)), 20, stimulus=stimulus.isel(y=slice(0, 13)))
 

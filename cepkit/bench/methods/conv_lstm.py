@@ -147,7 +147,9 @@ class Pictures(Surrogate):
 
 def ground_of(run, shape):
     """Diffusivity of each node (y, x) as a run says, 1 where it is the usual one."""
-    D = np.asarray(made_on(run)["tissue"]["diffusivity"], float)
+    if "tissue" not in (made := made_on(run)):
+        raise ValueError("history: no tissue in its attributes, and the model is told it; cut it from a simulated run")
+    D = np.asarray(made["tissue"]["diffusivity"], float)
     D = D if D.ndim == 2 else np.full(shape, D.mean())
     return torch.from_numpy(D / SHEET["diffusivity"]).float()
 
