@@ -194,7 +194,8 @@ class Surrogate:
             raise ValueError(f"{self.name} has learnt nothing yet: call fit(trajectories) or cepkit.load first")
         if int(number("steps", steps)) != steps or steps < 1:
             raise ValueError(f"steps={steps!r} must be a whole number of frames, 1 or more")
-        if self.anywhere and isinstance(history, xr.Dataset):
+        if self.anywhere:
+            history = checked(history, "history")
             self = self._moved(history)  # noqa: PLW0642
         steps, history = int(steps), self._trajectory(history, "history")
         if "start" not in history.dims:
@@ -216,7 +217,7 @@ class Surrogate:
     def _moved(self, history):
         """A copy that stands on the nodes of a history."""
         own = copy(self)
-        own.grid = {d: np.asarray(history[d].values, float) for d in SPACE if d in history.dims and d in history.coords}
+        own.grid = {d: np.asarray(history[d].values, float) for d in SPACE if d in history.dims}
         return own
 
     def save(self, path):
