@@ -195,8 +195,7 @@ class Surrogate:
         if int(number("steps", steps)) != steps or steps < 1:
             raise ValueError(f"steps={steps!r} must be a whole number of frames, 1 or more")
         if self.anywhere:
-            history = checked(history, "history")
-            self = self._moved(history)  # noqa: PLW0642
+            self = self._moved(history := checked(history, "history"))  # noqa: PLW0642
         steps, history = int(steps), self._trajectory(history, "history")
         if "start" not in history.dims:
             last = history.time[-1]
