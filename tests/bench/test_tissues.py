@@ -66,6 +66,17 @@ def test_the_solver_is_right_on_sheets_of_its_own(track):
     assert np.allclose(found.sum(1), 100) and (found["propagated"] > 20).all()
 
 
+@pytest.mark.parametrize("name", ["solver_coarse", "flow_map"])
+def test_cells_of_a_history_are_not_told(track, name):
+    """The tissue is given with a history; that its cells are others a model has to find out."""
+    model = fit(cep.surrogates.make(name), track, progress=False)
+    history, stimulus = track.tests["patches"].given([0])
+    parameters = '{"gKr": ' + str(2 * cep.cell.Conductances().gKr) + "}"
+    told = history.assign_attrs(parameters=parameters)
+    one, two = (model.rollout(h, 60, stimulus=stimulus) for h in (history, told))
+    np.testing.assert_array_equal(one.Vm, two.Vm)
+
+
 def test_a_network_of_pictures_reads_the_tissue(track):
     settings = {"tissue": True, "validations": 2, "rounds": 4}
     model = fit(cep.surrogates.make("conv_lstm", "smoke", **settings), track, progress=False)

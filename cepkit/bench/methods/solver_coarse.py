@@ -67,10 +67,11 @@ class SolverCoarse(Surrogate):
         return state | {name: frame[:, k].numpy() for k, name in enumerate(VARIABLES)}
 
     def _moved(self, history):
-        if not (made := made_on(history)):
+        made, known = made_on(history), self.card.get("made on")
+        if known is not None and "tissue" not in made:
             return self
-        own = super()._moved(history)
-        own.card = self.card | {"made on": made}
+        own = super()._moved(history)  # of cells it knows what it has learnt
+        own.card = self.card | {"made on": made if known is None else known | {"tissue": made["tissue"]}}
         return own
 
     def simulate(self, *run, **keywords):
