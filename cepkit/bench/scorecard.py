@@ -56,12 +56,12 @@ def fit(model, track, progress=True, checkpoint=None):
     return model.fit(*track.learning(), **more)
 
 
-def evaluate(model, track, tests=None, name=None, progress=True):
+def evaluate(model, track, tests=None, name=None, progress=True, each=None):
     """All scores of a model, or of its trainings together: medians over starts and seeds, with 95 % intervals.
 
     A training that failed is None: every start of it has failed.  ``failed starts``, ``failed seeds`` and ``wrong
     starts``, with more than one wrong activation in a hundred, are per cent.  ``tests`` are names of the track's, or
-    tests by their names.
+    tests by their names.  The dictionary ``each`` gets, by test, z-MSE of Vm, run and seed of every start.
     """
     models = model if isinstance(model, list | tuple) else [model]
     whole = [one for one in models if one is not None]
@@ -70,6 +70,8 @@ def evaluate(model, track, tests=None, name=None, progress=True):
         test = tests[which] if isinstance(tests, dict) else track.tests[which]
         cases = list(_cases(models, test, std, track.piece))
         scores, runs, seeds = map(np.array, zip(*cases, strict=True))
+        if each is not None:
+            each[which] = [(one["Vm", "z_mse"], int(run), int(seed)) for one, run, seed in cases]
         for key in scores[0]:  # (variable, metric)
             values = np.array([case[key] for case in scores])
             some = ~np.isnan(values)  # NaN: there was nothing to compare

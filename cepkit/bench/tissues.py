@@ -143,15 +143,11 @@ def _ups(Vm, level=-40.0):
 
 
 def _tips(Vm, shape, every=5):
-    dims = {
-        "time": np.arange(0, len(Vm), every, float),
-        "y": np.arange(shape[0]) * SPACING,
-        "x": np.arange(shape[1]) * SPACING,
-    }
-    frames = xr.DataArray(Vm[::every].reshape(-1, *shape).astype(float), dims, name="Vm")
-    return float(
-        np.abs(measure.phase_singularities(measure.phase(frames, delay=1)).values).sum() / frames.sizes["time"]
-    )
+    at = {"time": np.arange(0, len(Vm), every, float)}
+    at |= {d: np.arange(n) * SPACING for d, n in zip("yx", shape, strict=True)}
+    frames = xr.DataArray(Vm[::every].reshape(-1, *shape).astype(float), at, name="Vm")
+    tips = measure.phase_singularities(measure.phase(frames, delay=1)).values
+    return float(np.abs(tips).sum() / frames.sizes["time"])
 
 
 def _period(Vm):

@@ -56,11 +56,14 @@ def test_the_exam_is_sealed(track):
     opened = track.sitting()["steady"]
     assert opened.given()[0].sizes["start"] == len(question.starts) == 2
     assert question.sealed, "it stays sealed for everybody else"
+    each = {}
     table = bench.evaluate(cep.surrogates.make("persistence").fit(track.train.runs[0]), track,
-                           {"steady": opened}, progress=False)  # fmt: skip
+                           {"steady": opened}, progress=False, each=each)  # fmt: skip
     assert {"z_mse_mean", "z_mse_worst", "wrong starts", "failed starts"} <= set(table.metric)
     z = table[table.variable == "Vm"].set_index("metric").value
     assert z["z_mse"] <= z["z_mse_worst"] and z["z_mse_mean"] <= z["z_mse_worst"]
+    values, runs, seeds = zip(*each["steady"], strict=True)
+    assert z["z_mse_worst"] == max(values) and runs == (0, 1) and seeds == (0, 0)
 
 
 def test_what_a_median_hides():

@@ -17,8 +17,6 @@ class ByPlace(nn.Module):
         self.told, self.place = nn.Linear(latent, width), nn.Linear(2, width, bias=False)
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.out = nn.Linear(width, outputs)
-        with torch.no_grad():
-            self.place.weight.mul_(3)  # a front is narrow
 
     def forward(self, z, places):
         y = (self.told(z)[:, :, None] + self.place(places)).tanh()
@@ -32,7 +30,7 @@ class LDNet(LatentDynamics):
     """Latent dynamics network: Regazzoni et al. 2024, doi:10.1038/s41467-024-45323-x.
 
     z starts at 0, wherever the tissue is, and the stimulus of the history brings it to where it has to be; of the
-    frames given the model reads **none**.  It is trained at nodes drawn at random.
+    frames given the model reads **none**.  It is trained at nodes and steps drawn at random.
     """
 
     @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class LDNet(LatentDynamics):
         latent: int = 24
         width: int = 32  # units in each of
         depth: int = 3  # so many hidden layers of the decoder
-        points: int = 32  # nodes of a batch
+        points: int = 32  # nodes of a batch,
+        times: int = 30  # and steps of a window, both drawn at random
         batch: int = 16
 
     configurations = {"smoke": LatentDynamics.configurations["smoke"] | {"components": 0, "width": 8, "points": 8}}
@@ -50,14 +49,20 @@ class LDNet(LatentDynamics):
         s, (_, P) = self.settings, self.sizes
         self.network = Dynamics(s, 1, P)
         self.network.decoder = ByPlace(s.latent, s.width, s.depth, 4 * s.stride)
+        net, place = self.network, self.network.decoder
+        # A pulse takes z from 0, which is stable without one; z is small, and a front is narrow.
+        for layer, factor in (net.rate, 0.2), (net.told, 5), (place.told, 10), (place.place, 3):
+            layer.weight.data.mul_(factor)
+        net.told.bias.data.zero_()
         axes = [torch.linspace(-1, 1, len(c)) if len(c) > 1 else torch.zeros(1) for c in self.grid.values()]
         self.places = torch.cartesian_prod(*axes[-2:]).reshape(self.nodes, -1)
 
     def _loss(self, network, batch, done):
         (_, told, wanted), s = batch, self.settings
-        drawn = torch.randperm(self.nodes)[: s.points]
-        wanted = wanted[:, s.settle :].unflatten(-1, (s.stride, self.nodes, 4))[:, :, :, drawn]
-        made = network.decoder(network(told)[:, s.settle :], self.places[drawn])
+        steps = torch.arange(s.settle, told.shape[1])
+        steps, drawn = steps[torch.randperm(len(steps))[: s.times]], torch.randperm(self.nodes)[: s.points]
+        wanted = wanted[:, steps].unflatten(-1, (s.stride, self.nodes, 4))[:, :, :, drawn]
+        made = network.decoder(network(told)[:, steps], self.places[drawn])
         return (made.unflatten(-1, (s.stride, 4)).transpose(2, 3) - wanted).square().mean()
 
     def _answer(self, a, u, read):

@@ -120,10 +120,7 @@ class LocalESN(Local):
 
 @surrogate("nvar_local", "local NVAR", "#8C510A", "-.", draws=True)
 class LocalNVAR(Local):
-    """Nonlinear vector autoregression at every node, all with the same weights.
-
-    Barbosa and Gauthier 2022, doi:10.1063/5.0098707.
-    """
+    """Nonlinear vector autoregression at every node, one law for all: Barbosa and Gauthier 2022, 10.1063/5.0098707."""
 
     @dataclass(frozen=True)
     class Settings(Local.Settings):

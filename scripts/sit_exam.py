@@ -1,0 +1,82 @@
+"""The sealed exam of the track ``paced``: a row sits it once, after all of its choices.
+
+python scripts/sit_exam.py [--again] ROW [ROW ...]
+
+A row with settings in data/search/chosen.json sits it with three trainings of these settings, from
+``scripts/search.py --final``; every other row with its kept model and, where it draws random numbers and trains within
+minutes, two more.  What comes out stays in data/scorecards/exam/ROW.json; who has sat it is left out, unless
+``--again`` says otherwise, and then a look more is counted.
+"""
+
+import json
+import sys
+from importlib.metadata import version
+
+import pandas as pd
+
+from cepkit import bench, solver, surrogates
+from cepkit.bench.scorecard import entrant
+from cepkit.fields import VARIABLES
+from cepkit.scores import VERSION
+from cepkit.store import data_folder, kept, replace_file
+
+SEEDS = 3
+ONCE = "paced", "flow_map"  # trained outside the budget, one training each
+SHOWN = {("", m) for m in ("activation_error", "apd90_error", "missed", "spurious", "wrong starts", "failed starts")}
+SHOWN |= {(v, "z_mse") for v in VARIABLES} | {("Vm", "z_mse_mean"), ("Vm", "z_mse_worst")}
+
+
+def record_of(row):
+    return data_folder() / "scorecards" / "exam" / f"{row}.json"
+
+
+def candidates(row, track, chosen):
+    """The trained models of a row."""
+    if row in chosen:
+        return [entrant(row, track, seed) for seed in range(SEEDS)]
+    first = entrant(row, track)
+    more = SEEDS if first.trains and first.draws and row not in ONCE else 1
+    return [first, *(entrant(row, track, seed) for seed in range(1, more))]
+
+
+def sit(row, track, chosen):
+    """Score a row on every question, and keep what came out with what it cost."""
+    file = record_of(row)
+    looks = json.loads(file.read_text())["looks"] if file.exists() else 0
+    models, each = candidates(row, track, chosen), {}
+    table = bench.evaluate(models, track, track.sitting(), row, each=each)
+    table = table[pd.MultiIndex.from_frame(table[["variable", "metric"]]).isin(SHOWN)].drop(columns="model")
+    seconds = [model.card.get("training seconds") for model in models if model.trains]
+    length = chosen.get(row, {}).get("settings", {})
+    record = {
+        "row": row,
+        "looks": looks + 1,
+        "trials": chosen.get(row, {}).get("trials"),
+        "validation error": chosen.get(row, {}).get("error"),
+        "updates": sum(length.get(name, 0) for name in ("rounds", "finish")) or None,
+        "trainings": len(models) if models[0].trains else 0,
+        "seconds": [round(s) for s in seconds if s],
+        "weights": models[0].card.get("weights"),
+        "late runs": bool(models[0].card.get("late")),
+        "configuration": models[0].configuration,
+        "versions": {"method": models[0].version, "scores": VERSION, "solver": solver.VERSION, "data": track.train.key,
+                     **{p: version(p) for p in ("cepkit", "numpy", "torch")}},
+        "table": [[*row[:3], *(float(f"{x:.5g}") for x in row[3:])] for row in table.values.tolist()],
+        "Vm z-MSE, run, seed": {name: [[float(f"{z:.4g}"), *at] for z, *at in cases] for name, cases in each.items()},
+    }  # fmt: skip
+    replace_file(file, (json.dumps(record) + "\n").encode())
+    print(row, table[table.metric == "z_mse_mean"].set_index("test").value.round(4).to_dict(), flush=True)
+
+
+def main(rows, again=False):
+    track = bench.make_track("paced", "laptop")
+    chosen = json.loads(kept("search/chosen.json").read_text())
+    track.changes = track.changes | {row: found["settings"] for row, found in chosen.items()}
+    for row in rows or track.rows:
+        surrogates.kind_of(row)
+        if again or not record_of(row).exists():
+            sit(row, track, chosen)
+
+
+if __name__ == "__main__":
+    main([name for name in sys.argv[1:] if name != "--again"], "--again" in sys.argv)
