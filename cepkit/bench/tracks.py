@@ -206,7 +206,7 @@ class Test:
     def _joined(self, cut, runs=None):
         """What ``cut`` takes from each run, its protocol and its starts."""
         if self.sealed:
-            way = "choose on track.validation; bench.scorecard opens the exam, and counts how often"
+            way = "choose on track.validation; scripts/sit_exam.py opens the exam, and counts how often"
             raise ValueError(f"test {self.name!r} belongs to the sealed exam; {way}")
         each = list(enumerate(zip(self.runs, self.protocols, self.starts, strict=True)))
         each = each if runs is None else [each[k] for k in runs]
