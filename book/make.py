@@ -56,9 +56,9 @@ def outside():
     """One hash of what a notebook's outputs depend on beside itself: VERSIONs, packages, kept weights and results."""
     data = ROOT / "data"
     results = [*data.glob("*.json"), *data.glob("*.npz"), *(data / "models").glob("*/card.json")]
-    results += [*(data / "scorecards").glob("*"), *(data / "gpu").glob("*")]
+    results += [*(data / "scorecards").rglob("*"), *(data / "gpu").glob("*")]
     files = [ROOT / "requirements.lock", BOOK / "textbook.py", *sorted(results)]
-    hashes = [f"{path.relative_to(ROOT)} {sha256(path.read_bytes())}\n" for path in files if path.exists()]
+    hashes = [f"{path.relative_to(ROOT)} {sha256(path.read_bytes())}\n" for path in files if path.is_file()]
     return sha256("".join([json.dumps(VERSIONS, sort_keys=True), *hashes]).encode())
 
 
