@@ -6,7 +6,8 @@ Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943), the same for
 of which the first are its own defaults, train for a minute each; the three best of them start afresh and train for
 three minutes.  Batches are counted and not timed: how many fit into the time is measured first, so that a training can
 be repeated.  All trials stay in data/search/ROW.json, and a search that was interrupted goes on there.  The best goes
-into data/search/chosen.json, with as many batches as fit into five minutes; with ``--final`` three of it are trained.
+into data/search/chosen.json, with as many batches as fit into five minutes; with ``--final`` three of it are trained,
+the first of which is kept with the book.
 """
 
 import json
@@ -20,7 +21,7 @@ from cepkit import surrogates
 from cepkit.bench import make_track
 from cepkit.bench.methods.reduced import judge
 from cepkit.bench.scorecard import entrant, fit
-from cepkit.store import data_folder, replace_file
+from cepkit.store import data_folder, kept_folder, replace_file
 from cepkit.surrogates import Learning
 
 FIRST, SECOND, FINAL = (10, 60.0), (3, 180.0), 300.0  # trials and seconds of each; seconds of a final training
@@ -156,6 +157,8 @@ def main(rows, final=False):
         track.changes = track.changes | {row: choose(row, search(row, track))}
         for seed in range(SEEDS if final else 0):
             model = entrant(row, track, seed, progress=False)
+            if not seed:
+                model.save(kept_folder() / "models" / f"paced-{row}")
             print(row, seed, model.summary(), model.card["training"][-1], flush=True)
 
 

@@ -2,10 +2,10 @@
 
 python scripts/sit_exam.py [--again] ROW [ROW ...]
 
-A row with settings in data/search/chosen.json sits it with three trainings of these settings, from
-``scripts/search.py --final``; every other row with its kept model and, where it draws random numbers and trains within
-minutes, two more.  What comes out stays in data/scorecards/exam/ROW.json; who has sat it is left out, unless
-``--again`` says otherwise, and then a look more is counted.
+A row sits it with its kept model and, where it draws random numbers and trains within minutes, two more trainings; the
+settings are those of data/search/chosen.json, where it has the row.  What comes out stays in
+data/scorecards/exam/ROW.json; who has sat it is left out, unless ``--again`` says otherwise, and then a look more is
+counted.
 """
 
 import json
@@ -30,29 +30,27 @@ def record_of(row):
     return data_folder() / "scorecards" / "exam" / f"{row}.json"
 
 
-def candidates(row, track, chosen):
+def candidates(row, track):
     """The trained models of a row."""
-    if row in chosen:
-        return [entrant(row, track, seed) for seed in range(SEEDS)]
     first = entrant(row, track)
     more = SEEDS if first.trains and first.draws and row not in ONCE else 1
     return [first, *(entrant(row, track, seed) for seed in range(1, more))]
 
 
-def sit(row, track, chosen):
+def sit(row, track):
     """Score a row on every question, and keep what came out with what it cost."""
-    file = record_of(row)
+    file, search = record_of(row), json.loads(kept("search/chosen.json").read_text()).get(row, {})
     looks = json.loads(file.read_text())["looks"] if file.exists() else 0
-    models, each = candidates(row, track, chosen), {}
+    models, each = candidates(row, track), {}
     table = bench.evaluate(models, track, track.sitting(), row, each=each)
     table = table[pd.MultiIndex.from_frame(table[["variable", "metric"]]).isin(SHOWN)].drop(columns="model")
     seconds = [model.card.get("training seconds") for model in models if model.trains]
-    length = chosen.get(row, {}).get("settings", {})
+    length = search.get("settings", {})
     record = {
         "row": row,
         "looks": looks + 1,
-        "trials": chosen.get(row, {}).get("trials"),
-        "validation error": chosen.get(row, {}).get("error"),
+        "trials": search.get("trials"),
+        "validation error": search.get("error"),
         "updates": sum(length.get(name, 0) for name in ("rounds", "finish")) or None,
         "trainings": len(models) if models[0].trains else 0,
         "seconds": [round(s) for s in seconds if s],
@@ -70,12 +68,10 @@ def sit(row, track, chosen):
 
 def main(rows, again=False):
     track = bench.make_track("paced", "laptop")
-    chosen = json.loads(kept("search/chosen.json").read_text())
-    track.changes = track.changes | {row: found["settings"] for row, found in chosen.items()}
     for row in rows or track.rows:
         surrogates.kind_of(row)
         if again or not record_of(row).exists():
-            sit(row, track, chosen)
+            sit(row, track)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ stimulus = cep.stimulus_field(cep.Protocol(), like=run)
 for name in ("lstm", "neural-ode", "paced"):
     cep.load(name).rollout(run.isel(time=slice(0, 101)), 10, stimulus=stimulus)
 assert len(cep.bench.kept_scorecard("paced")) > 100
+assert "ldnet" in cep.bench.make_track("paced", "laptop", progress=False).changes
 assert cep.store.data_folder() == Path.home() / ".cache" / "cepkit"
 try:
     cep.load("paced-esn")

@@ -37,10 +37,6 @@ SIZES = {"smoke": Sizes(4, 400.0, 1, 2, 12, 16, 100, 300, 200.0)}
 SIZES["laptop"] = SIZES["paper"] = Sizes(16, 2000.0, 4, 8, 48, 64, 500, 1500, 1000.0)
 
 
-def _sheet(D):
-    return Tissue(D.shape, SPACING, D)
-
-
 def patchy(shape, rng, scars=3, zones=2):
     """A sheet with up to so many round scars, without conduction, and slow zones, of a tenth to a half of it."""
     D, at = np.full(shape, NORMAL), np.indices(shape)
@@ -53,7 +49,7 @@ def patchy(shape, rng, scars=3, zones=2):
         D[disc(6, 16)] *= rng.uniform(0.1, 0.5)
     for _ in range(rng.integers(scars + 1)):
         D[disc(2, 8)] = 0.0
-    return _sheet(D)
+    return Tissue(shape, SPACING, D)
 
 
 def gate(shape, rng):
@@ -62,15 +58,15 @@ def gate(shape, rng):
     row, column = int(rng.integers(shape[0] // 3, 2 * shape[0] // 3)), int(rng.integers(2, shape[1] - 8))
     D[row : row + 3] = 0.0
     D[row : row + 3, column : column + wide] = NORMAL
-    return _sheet(D)
+    return Tissue(shape, SPACING, D)
 
 
 def ring(shape, rng):
-    """A slow sheet round a hole, on which a wave can circle."""
-    at, D = np.indices(shape) - (np.array(shape)[:, None, None] - 1) / 2, np.full(shape, NORMAL)
-    D *= rng.uniform(0.2, 0.4)
+    """A slow sheet round a hole, where a wave is short enough to circle."""
+    at = np.indices(shape) - (np.array(shape)[:, None, None] - 1) / 2
+    D = np.full(shape, NORMAL * rng.uniform(0.15, 0.3))
     D[np.hypot(*at) < rng.uniform(0.15, 0.25) * min(shape)] = 0.0
-    return _sheet(D)
+    return Tissue(shape, SPACING, D)
 
 
 def site(tissue, rng):
@@ -97,8 +93,8 @@ def collide(tissue, duration, rng):
 
 
 def cross(tissue, duration, rng):
-    """A plane wave, and one stimulus of a quadrant into its tail: it breaks, and circles or not."""
-    return pacing.cross_field(tissue, float(np.round(rng.uniform(150, 230))))
+    """A plane wave after three tenths of the time, and one stimulus of a quadrant into its tail: it circles or not."""
+    return pacing.cross_field(tissue, float(np.round(rng.uniform(190, 250))), start=float(np.round(0.3 * duration)))
 
 
 #: Question -> (words, sheet, pacing).

@@ -294,8 +294,8 @@ def fixed(profile, progress=True):
     return Track("fixed", profile, *parts, {"beat": cases}, tissue, card, kept={m: m for m in ("lstm", "neural_ode")})
 
 
-def irregular(name, shape, profile, progress=True, seeds=(), **rules):
-    """Any stimulus, any time; ``seeds`` are those of each profile."""
+def irregular(name, shape, profile, progress=True, seeds=1, searched=False, **rules):
+    """Any stimulus, any time; ``seeds`` count but for smoke, ``searched`` whether a search chose settings."""
     s, tissue = SIZES[profile], Tissue(**SHEET | {"shape": shape})
     part = partial(Part, tissue, folder=data_folder() / "tracks" / f"{name}-{profile}", progress=progress)
 
@@ -326,6 +326,8 @@ def irregular(name, shape, profile, progress=True, seeds=(), **rules):
     exam = protocols.exam(tissue, s, rng) if tissue.size > 1 else {}
     exam = dict(tests(exam, rng, "exam", 1, 500.0, sealed=True))
     changes = {} if profile == "smoke" else WINDOWS
+    if searched and changes:  # by scripts/search.py
+        changes = changes | {k: v["settings"] for k, v in json.loads(kept("search/chosen.json").read_text()).items()}
     if tissue.size == 1:  # four numbers a frame have no components
         changes = {method: changes.get(method, {}) | {"components": None} for method in WINDOWS}
     card = {
@@ -342,7 +344,7 @@ def irregular(name, shape, profile, progress=True, seeds=(), **rules):
         "made by": train.key,
     }
     return Track(name, profile, train, validation, found, tissue, card, late, exam=exam, stand_ins=STAND_INS, every=5,
-                 changes=changes, seeds=dict(seeds).get(profile, 1), **rules)  # fmt: skip
+                 changes=changes, seeds=1 if profile == "smoke" else seeds, **rules)  # fmt: skip
 
 
 def patches(profile, progress=True):
@@ -366,14 +368,16 @@ def patches(profile, progress=True):
         tests[name] = Test(name, tissues.QUESTIONS[name][0], runs, starts, s.warmup, s.steps)
     card = {"what": f"{s.train} sheets of {s.nodes} x {s.nodes} nodes; tests have {s.test_nodes} x {s.test_nodes}",
             "never seen": "a sheet of the tests' size", "variables": list(VARIABLES), "made by": train.key}  # fmt: skip
-    told = {name: {"tissue": True} for name in ("conv_lstm", "unet", "fno")}
+    # About five minutes of one core, as on the track ``paced``; nothing was searched.
+    told = {"tissue": True} | ({} if profile == "smoke" else {"rounds": 288, "validations": 12})
+    told = dict.fromkeys(("conv_lstm", "unet", "fno"), told)
     return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5, changes=told)
 
 
 #: Name -> what makes the track of a profile, silently or not.  One of your own is one more line.
 TRACKS = {
     "fixed": fixed,
-    "paced": partial(irregular, "paced", SHEET["shape"], seeds={"laptop": 5}, timed=True, kept={"paced": "paced"}),
+    "paced": partial(irregular, "paced", SHEET["shape"], seeds=3, searched=True, timed=True, kept={"paced": "paced"}),
     "cell": partial(irregular, "cell", (1, 1)),
     "tissue": patches,
 }

@@ -267,7 +267,7 @@ def test_unknown_names_are_refused():
         bench.kept_scorecard("paced", "nothing")
 
 
-@pytest.mark.parametrize("name", ["fixed", "paced", "cell"])
+@pytest.mark.parametrize("name", ["fixed", "paced", "cell", "tissue"])
 def test_no_kept_score_is_stale(name):
     assert bench.stale(name) == []
     with warnings.catch_warnings():
@@ -281,7 +281,7 @@ def test_a_stale_score_is_named(monkeypatch):
     with pytest.warns(UserWarning, match="persistence"):
         bench.kept_scorecard("paced")
     monkeypatch.setattr("cepkit.solver.VERSION", "another")
-    assert len(bench.stale("paced")) == 20
+    assert len(bench.stale("paced")) == 21
 
 
 def test_a_row_is_scored_again_only_when_something_changed(monkeypatch, tmp_path):
