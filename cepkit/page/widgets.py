@@ -12,6 +12,7 @@ import traitlets
 from IPython.display import HTML
 
 from cepkit import figures
+from cepkit.comparison import significant
 from cepkit.page import colours, encoded, source
 
 SYMBOLS = {"Vm": "Vm", "Cai": "Ca i", "CaSR": "Ca SR", "CaSS": "Ca SS"}
@@ -123,7 +124,7 @@ def table_explorer(tables, label):
 def _table(table, label):
     def cell(value):
         number = isinstance(value, int | float | np.number)
-        text = ("–" if np.isnan(value) else "failed" if np.isinf(value) else f"{value:.3g}") if number else str(value)
+        text = {"nan": "–", "inf": "failed"}.get(t := significant(value), t) if number else str(value)
         key = f' data-value="{value:.6g}"' if number and np.isfinite(value) else ""
         return f"<td{key}>{html.escape(text)}</td>"
 
