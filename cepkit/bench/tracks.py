@@ -368,7 +368,7 @@ def patches(profile, progress=True):
         tests[name] = Test(name, tissues.QUESTIONS[name][0], runs, starts, s.warmup, s.steps)
     card = {"what": f"{s.train} sheets of {s.nodes} x {s.nodes} nodes; tests have {s.test_nodes} x {s.test_nodes}",
             "never seen": "a sheet of the tests' size", "variables": list(VARIABLES), "made by": train.key}  # fmt: skip
-    told = {"tissue": True} | ({} if profile == "smoke" else {"rounds": 288, "validations": 12})  # five minutes
+    told = {"tissue": True} | ({} if profile == "smoke" else {"rounds": 288, "validations": 12})  # not searched
     told = dict.fromkeys(("conv_lstm", "unet", "fno"), told)
     return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5, changes=told)
 

@@ -124,7 +124,7 @@ def table_explorer(tables, label):
 def _table(table, label):
     def cell(value):
         number = isinstance(value, int | float | np.number)
-        text = {"nan": "–", "inf": "failed"}.get(t := significant(value), t) if number else str(value)
+        text = {"nan": "–", "inf": "failed"}.get((t := significant(value)).lstrip("-"), t) if number else str(value)
         key = f' data-value="{value:.6g}"' if number and np.isfinite(value) else ""
         return f"<td{key}>{html.escape(text)}</td>"
 
