@@ -121,6 +121,10 @@ def test_most_chapters_let_an_answer_be_checked():
     assert len(with_checks) > 0.75 * len(CHAPTERS)
 
 
+def test_no_word_stands_where_a_text_was_to_be_filled_in(chapter):
+    assert not re.search(r"^[A-Z][A-Z_ -]{3,}$", text(chapter), re.M)
+
+
 def test_outputs_name_no_place_on_the_machine_that_made_them(chapter):
     for cell in code(chapter):
         texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs]
