@@ -49,6 +49,11 @@ SPACES = {
         "patch": [2, 4, 8], "hidden": [16, 24, 48], "kernel": [3, 5], "stride": [5, 10], "free": [20, 50, 100],
         "batch": [4, 8], "learning_rate": (1e-3, 1e-2),
     },
+    "physics_augmented": {
+        "evaluations": [40, 80, 160], "runs": [1, 2], "frames": [1000, 2000], "limit": [0.05, 0.15, 0.3],
+        "error": [0.01, 0.02, 0.05], "kept": [0.8, 0.9, 0.95], "hidden": [24, 40, 80], "batch": [1024, 2048, 4096],
+        "learning_rate": (1e-3, 1e-2),
+    },
     "unet": {
         "patch": [1, 2, 4], "hidden": [12, 24, 48], "frames": [2, 4, 8], "keep": [0.8, 1.0],
         "stride": [5, 10], "free": [20, 50, 100], "batch": [4, 8], "learning_rate": (3e-4, 5e-3),
@@ -59,6 +64,7 @@ SPACES = {
         "modes": [4, 8, 12], "layers": [2, 4], "batch": [4, 8], "learning_rate": (3e-4, 5e-3),
     },
 }  # fmt: skip
+SPACES["minimal_model"] = SPACES["physics_augmented"]
 LENGTH = {"lstm_stimulus": "finish"}  # the setting that counts batches, where that is not ``rounds``
 #: Seconds are those of this process, whatever else the machine does.
 time.perf_counter = time.process_time
@@ -83,7 +89,7 @@ def trained(row, track, **settings):
 
 
 def seconds_of_a_batch(row, track, settings):
-    """Of one batch, and of one look at the validation part."""
+    """Of one batch, of one look at the validation part, and of what goes before the first batch."""
     length, n = LENGTH.get(row, "rounds"), 20
     model = trained(row, track, **settings | {"rounds": 0} | {length: n, "validations": 2})
     batch = sum(entry["seconds"] for entry in model.card["training"]) / n
@@ -92,12 +98,13 @@ def seconds_of_a_batch(row, track, settings):
     look = judge(model, Learning([], [], [], {"validation": lambda: shown}))
     began = time.perf_counter()
     look()
-    return batch, time.perf_counter() - began
+    look = time.perf_counter() - began
+    return batch, look, max(model.card["training seconds"] - n * batch - 2 * look, 0.0)
 
 
-def batches(row, settings, seconds, batch, look):
+def batches(row, settings, seconds, batch, look, before=0.0):
     """How many batches fit into so many seconds with all looks at the validation part."""
-    fits = int((seconds - VALIDATIONS * look) / batch)
+    fits = int((seconds - before - VALIDATIONS * look) / batch)
     if LENGTH.get(row, "rounds") != "rounds":  # batches that go before
         fits -= (surrogates.make(row).configuration | settings)["rounds"]
     return max(fits // VALIDATIONS, 1) * VALIDATIONS
@@ -157,7 +164,7 @@ def main(rows, final=False):
         track.changes = track.changes | {row: choose(row, search(row, track))}
         for seed in range(SEEDS if final else 0):
             model = entrant(row, track, seed, progress=False)
-            if not seed:
+            if not seed and not model.needs:  # what needs more than the book has is not kept with it
                 model.save(kept_folder() / "models" / f"paced-{row}")
             print(row, seed, model.summary(), model.card["training"][-1], flush=True)
 

@@ -37,6 +37,12 @@ def candidates(row, track):
     return [first, *(entrant(row, track, seed) for seed in range(1, more))]
 
 
+def least(model):
+    """The least error of a training on the validation part; None where it was not asked."""
+    entries = model.card.get("training") or []
+    return min((e["validation error"] for e in entries if "validation error" in e), default=None)
+
+
 def sit(row, track):
     """Score a row on every question, and keep what came out with what it cost."""
     file, search = record_of(row), json.loads(kept("search/chosen.json").read_text()).get(row, {})
@@ -51,6 +57,7 @@ def sit(row, track):
         "looks": looks + 1,
         "trials": search.get("trials"),
         "validation error": search.get("error"),
+        "validation errors of the trainings": [best for best in map(least, models) if best is not None],
         "updates": sum(length.get(name, 0) for name in ("rounds", "finish")) or None,
         "trainings": len(models) if models[0].trains else 0,
         "seconds": [round(s) for s in seconds if s],

@@ -106,8 +106,8 @@ def of_the_methods():
     for name, kind in surrogates.everyone().items():
         if name in ("paced", "pod_galerkin", "pod_deim", "physics_augmented", "minimal_model"):
             continue  # they need simulated tissue; their kept weights stand for them
-        if name == "fno":
-            continue  # it needs a library that is optional
+        if kind.needs:
+            continue  # libraries that are optional
         model = kind(**SMALL.get(name, {}))
         runs = rhythm if name in ("last_beat", "climatology", "persistence", "lstm", "neural_ode") else trajectory
         options = {"progress": False} if kind.trains else {}

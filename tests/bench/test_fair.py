@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
 
 import cepkit as cep
 from cepkit import bench
-from cepkit.bench.methods import minimal
 from cepkit.bench.methods.ldnet import LDNet
 from cepkit.bench.methods.local import LocalESN, LocalNVAR
 from cepkit.bench.methods.operators import Remembering, UNet, UNetStepper
@@ -170,30 +168,3 @@ def test_local_rows_learn_a_wave(kind, choice):
     truth = cep.forecast.futures(rest, [float(rest.time[59])], 10)
     z = cep.score({"local": free}, truth, cep.dataset.Scaling.fit(learnt)).z_mse.sel(variable="Vm")
     assert float(z.squeeze()) < 0.1
-
-
-def test_the_minimal_model_is_its_equations():
-    """Against another integrator, and against what its source says of the set TNNP: one upstroke, APD as in TP06."""
-    p = np.array(list(minimal.TNNP.values()))
-    begin = [0.35, 1.0, 1.0, 0.0]
-    wanted = solve_ivp(lambda t, y: minimal.rates(*y, p), (0, 400), begin, "LSODA", max_step=0.5,
-                       t_eval=np.arange(0, 401.0, 50), rtol=1e-8)  # fmt: skip
-    sheet = minimal.MinimalSheet(cep.Tissue((1, 1)), [minimal.TNNP[k] for k in minimal.FITTED], 1.0, 0.005)
-    sheet.state[:, 0, 0] = begin
-    made = sheet.run(np.zeros((400, 1)))[49::50, 0, :4]
-    np.testing.assert_allclose(made, wanted.y[:, 1:].T, atol=5e-3)
-    assert 250 < np.flatnonzero(sheet_course(begin) > 0.1).max() < 330
-
-
-def sheet_course(begin):
-    sheet = minimal.MinimalSheet(cep.Tissue((1, 1)), [minimal.TNNP[k] for k in minimal.FITTED], 1.0, 0.1)
-    sheet.state[:, 0, 0] = begin
-    return sheet.run(np.zeros((400, 1)))[:, 0, 0]
-
-
-def test_the_minimal_model_learns_and_answers(track):
-    model = fit(cep.surrogates.make("minimal_model", "smoke"), track, progress=False)
-    (run,), (field,) = track.learning("validation")
-    free = model.rollout(run.isel(time=slice(0, 100)), 200, stimulus=field)
-    assert np.isfinite(free.Vm).all() and set(model.card["parameters"]) == set(minimal.FITTED)
-    assert model.card["unexplained by the sheet"] < 0.3

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy.integrate import solve_ivp
 
 from cepkit.bench.methods import conv_lstm, lstm_stimulus, neural_ode_stimulus
 from cepkit.bench.methods import reservoirs as res
@@ -81,6 +82,31 @@ def test_esn_forecasts_mackey_glass():
     assert (
         textbook.valid_time(textbook.forecast_esn(x[:2000], 800, radius=0.9, leak=0.3, gain=0.3), x[2000:], 1.0) > 200
     )
+
+
+def test_nvar_has_the_error_of_its_source():
+    """Gauthier et al. 2021: 2.4e-3 over one Lyapunov time after 400 points, from data of SciPy's RK23 as it comes."""
+    dt, steps, errors = 0.025, 44, []
+    run = solve_ivp(
+        lambda t, x: textbook.lorenz_rate(x), (0, 120), [17.67716, 12.93138, 43.91404], "RK23", np.arange(0, 120, dt)
+    )
+    x = torch.from_numpy(run.y.T.copy())
+    for first in (np.arange(5, 105, 10) / dt).astype(int):
+        train, truth = x[first - 2 : first + 401], x[first + 401 : first + 401 + steps]
+        free = textbook.forecast_nvar(train.numpy(), steps, noise=0.0)
+        errors.append(float((truth - torch.from_numpy(free)).square().sum(1).mean() / x.var(0).sum()) ** 0.5)
+    assert 1e-3 < np.median(errors) < 4e-3
+
+
+def test_esn_misses_the_error_of_its_source():
+    """Jaeger and Haas 2004: 6e-5 standard deviations after 84 units of time; here some thousandths."""
+    errors = []
+    for seed in range(4):
+        x = textbook.mackey_glass(3084, seed=seed).values
+        free = textbook.forecast_esn(x[:3000], 84, size=1000, radius=0.9, leak=0.7, gain=0.2, penalty=1e-13,
+                                     settle=1000)  # fmt: skip
+        errors.append(float(free[-1, 0] - x[-1, 0]) / x.std())
+    assert 6e-5 < np.sqrt(np.mean(np.square(errors))) < 1e-2
 
 
 # ---- cores --------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """The reduced-order entrants: what each must get exactly right, and that each fits, runs and survives its file."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy.integrate import solve_ivp
 
 import cepkit as cep
 from cepkit.bench.methods import dmd_control, latent_dynamics, physics_augmented, pod_galerkin, pod_regression
@@ -263,29 +266,70 @@ def test_latent_steps_end_with_the_history(given, fitted):
 
 
 # ---- physics and a network ----------------------------------------------------------------------------
+def run_of(tissue, p, pushed, dt, begin=(0.0, 1.0, 1.0, 0.0)):
+    """States (frames, 4, rows, columns) of one sheet of the model with parameters p, u pushed [1/ms] frame by frame."""
+    sheets = physics_augmented.Sheets(tissue, p, 1.0, dt, *np.zeros((2, 1, *tissue.shape)))
+    sheets.state[0] = np.reshape(begin, (4, 1, 1))
+    made = []
+    for push in pushed:
+        sheets.run(push[None])
+        made.append(sheets.state[0].copy())
+    return np.array(made)
+
+
 def test_mitchell_schaeffer_sheet():
     """Rests at rest, conducts a wave, and diffuses without loss."""
-    tissue = cep.Tissue((24, 24), 10 / 23, 0.125)
-    parameters = list(physics_augmented.FIRST_GUESS.values())
-    sheet = physics_augmented.MitchellSchaeffer(tissue, parameters, 1.0, 0.1)
-    assert np.abs(sheet.run(np.zeros((50, 576)))[:, :, 0]).max() == 0.0
+    tissue, p = cep.Tissue((24, 24), 10 / 23, 0.125), np.array(list(physics_augmented.MITCHELL_SCHAEFFER.values()))
     corner = np.zeros((100, 24, 24))
-    corner[0, :5, :5] = -52.0
-    v = sheet.run(corner.reshape(100, -1))[:, :, 0].reshape(100, 24, 24)
-    assert (v.max(0) > 0.7).all()
-    arrival = (v > 0.5).argmax(0)
+    assert np.abs(run_of(tissue, p, corner[:50], 0.1)[:, 0]).max() == 0.0
+    corner[0, :5, :5] = 0.52
+    u = run_of(tissue, p, corner, 0.1)[:, 0]
+    assert (u.max(0) > 0.7).all()
+    arrival = (u > 0.5).argmax(0)
     assert arrival[23, 23] > arrival[12, 12] > arrival[5, 5] >= 0
-    np.testing.assert_allclose(v, v.transpose(0, 2, 1), atol=1e-6)
+    np.testing.assert_allclose(u, u.transpose(0, 2, 1), atol=1e-6)
 
 
 def test_mitchell_schaeffer_duration():
     """A long beat of one node lasts t_close log(t_out / (4 t_in)) and some t_out for its end."""
-    parameters = [0.1, 6.0, 120.0, 150.0, 0.13]
-    sheet = physics_augmented.MitchellSchaeffer(cep.Tissue((1, 1), 1.0), parameters, 1.0, 0.02)
-    pulse = np.zeros((900, 1))
-    pulse[0] = -52.0
-    v = sheet.run(pulse)[:, 0, 0]
-    assert 0 < (v > 0.13).sum() - 150 * np.log(6 / 0.4) < 10 * 6.0
+    pulse = np.zeros((900, 1, 1))
+    pulse[0] = 0.52
+    u = run_of(cep.Tissue((1, 1), 1.0), np.array([0.1, 6.0, 120.0, 150.0, 0.13]), pulse, 0.02)[:, 0]
+    assert 0 < (u > 0.13).sum() - 150 * np.log(6 / 0.4) < 10 * 6.0
+
+
+def test_the_minimal_model_is_its_equations():
+    """Against another integrator, and against what its source says of the set TNNP: one upstroke, APD as in TP06."""
+    p, begin, one = np.array(list(physics_augmented.TNNP.values())), [0.35, 1.0, 1.0, 0.0], cep.Tissue((1, 1))
+    wanted = solve_ivp(lambda t, y: physics_augmented.rates(*y, p), (0, 400), begin, "LSODA", max_step=0.5,
+                       t_eval=np.arange(0, 401.0, 50), rtol=1e-8)  # fmt: skip
+    made = run_of(one, p, np.zeros((400, 1, 1)), 0.005, begin)[..., 0, 0]
+    np.testing.assert_allclose(made[49::50], wanted.y[:, 1:].T, atol=5e-3)
+    assert 250 < np.flatnonzero(run_of(one, p, np.zeros((400, 1, 1)), 0.1, begin)[:, 0] > 0.1).max() < 330
+
+
+@pytest.mark.parametrize("kind", [physics_augmented.PhysicsAugmented, physics_augmented.MinimalModel])
+def test_the_residual_makes_up_for_what_the_physics_lack(kind):
+    """A sheet of other times, of which only the front's is fitted: with its residual it repolarises like the other."""
+    times = {"t_close": 130.0} if "t_close" in kind.physics else {"t_so1": 35.0}
+    tissue = cep.Tissue((6, 6), 1.0, 0.1)
+    starts = 20 + np.cumsum(np.random.default_rng(0).uniform(300, 600, 16)).round()
+    protocol = Protocol([Stimulus(t, cep.region.corner(tissue)) for t in starts])
+    run = xr.Dataset({"Vm": (("time", "y", "x"), np.zeros((7000, 6, 6)))}, {"time": np.arange(7000.0), **tissue.coords})
+    field = stimulus_field(protocol, like=run)
+    made = run_of(tissue, np.array(list((kind.physics | times).values())), field.values / -kind.span, 0.2)
+    u = np.concatenate([np.zeros((1, 6, 6)), made[:-1, 0]])
+    run = run.assign({name: (run.Vm.dims, u) for name in VARIABLES})
+    run = run.assign(Vm=physics_augmented.REST + kind.span * run.Vm).assign_attrs(tissue=json.dumps(tissue.describe()))
+    learnt, given, told = run.isel(time=slice(6000)), run.isel(time=slice(5500, 6000)), field.isel(time=slice(6000))
+
+    def error(limit):
+        wrong = type("Wrong", (kind,), {"fitted": kind.fitted[:1]})
+        model = wrong(limit=limit, evaluations=20, shown=6000, rounds=1500).fit(learnt, told, progress=False)
+        free = model.rollout(given, 900, stimulus=field).Vm.squeeze().values
+        return float(((free - run.Vm.values[6000:6900]) ** 2).mean() / run.Vm.var())
+
+    assert error(0.3) < error(1e-9) / 8
 
 
 def test_protocol_of_one_stimulus_is_seen():

@@ -125,6 +125,12 @@ def test_no_word_stands_where_a_text_was_to_be_filled_in(chapter):
     assert not re.search(r"^[A-Z][A-Z_ -]{3,}$", text(chapter), re.M)
 
 
+def test_the_page_of_sources_names_tests_that_exist():
+    named = re.findall(r"`(test_\w+)`", (ROOT / "book" / "sources.md").read_text())
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests" / "bench").glob("*.py"))
+    assert len(named) > 8 and all(f"def {name}(" in tests for name in named)
+
+
 def test_outputs_name_no_place_on_the_machine_that_made_them(chapter):
     for cell in code(chapter):
         texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs]

@@ -26,7 +26,8 @@ class SolverCoarse(Surrogate):
     """:func:`cepkit.simulate` with a large time step.
 
     A history holds four of the nineteen state variables.  So each node starts from the state of a paced cell that is
-    most like its first frame; the history is simulated, and the four variables are taken from its last frame.
+    most like its first frame; the history is simulated, and the four variables are taken from its last frame.  To take
+    them from every frame changes the error by 2 % and costs the time of twenty forecasts.
     """
 
     @dataclass(frozen=True)
@@ -110,6 +111,15 @@ class SolverCoarse(Surrogate):
         after = protocol_of(stimulus[given:], tissue, self.interval)
         out = self.simulate(tissue, after, steps * self.interval, initial=state, **run)
         return to_tensor(out.isel(time=slice(1, None)))
+
+
+@surrogate("solver_adaptive", "adaptive solver", "#000000", ":")
+class SolverAdaptive(SolverCoarse):
+    """The same with the step that :func:`cepkit.simulate` takes where it is not told one."""
+
+    @dataclass(frozen=True)
+    class Settings(SolverCoarse.Settings):
+        dt: float = "adaptive"
 
 
 def protocol_of(stimulus, tissue, interval):
