@@ -43,6 +43,8 @@ def test_the_curves_are_medians_of_what_was_seen():
 
 def test_it_fits_and_says_which_engine_is_missing(model, monkeypatch):
     assert 0 < float(model.latency) < 5 and model.curves.shape[0] == 3 and torch.isfinite(model.course).all()
+    at_rest = model.course[-1, 0] * float(model.scaling.std.Vm) + float(model.scaling.mean.Vm)
+    assert -90 < float(at_rest) < -80, "what no beat lasted to see is rest"
     monkeypatch.setitem(sys.modules, "arritmic3d", None)
     with pytest.raises(ImportError, match="pip install arritmic3d"):
         model._run_engine(np.zeros((3, model.nodes)), 1)
@@ -61,4 +63,7 @@ def test_its_wave_has_the_speed_of_the_curve(model):
     assert APD[899] == pytest.approx(np.interp(500 - APD[400].mean(), *model.curves[:2].numpy()), rel=0.02)
     history, told = make_track("paced", "smoke", progress=False).tests["cl500"].given()
     free = model.rollout(history, 50, stimulus=told)
+    model.curves[2] /= 2
+    slower = model._run_engine(stimulus.reshape(900, -1), 0)[0].reshape(-1, 24, 24)
+    np.testing.assert_allclose(slower[500, :, 23] - 10, 2 * crossing, rtol=0.02, err_msg="curves of an earlier model")
     assert all(np.isfinite(free[v]).all() for v in cep.fields.VARIABLES)

@@ -15,6 +15,7 @@ from cepkit.measure import beats, local_velocity
 from cepkit.surrogates.base import surrogate
 
 USUAL, BEFORE = 280.0, 5  # ms: the APD that the course of a beat is kept for; how long before its activation it begins
+_known = {}  # curves -> their number: the engine keeps the first that a process gives it under a number
 FASTEST, LATEST = 2.0, 10  # mm/ms; above, two waves have met.  Frames; later, a stimulus has not fired the node
 
 
@@ -23,9 +24,9 @@ class EventEngine(OneByOne):
     """arritmic3D, fed with the curves of the training runs: Serra et al. 2022, doi:10.3390/math10081293.
 
     The engine knows when a node fires and how long its beat lasts, both functions of the diastolic interval before, and
-    fires at any stimulus.  What a node shows is the mean course of the training beats, stretched to that duration.
-    ``curves`` (3, M) are diastolic intervals, APD90 [ms] and velocity [mm/ms]; ``course`` (ms, 4) is in z-scores.  Of
-    the frames given it reads **none**.  ``latency`` are the frames from a stimulus to the activation that it causes.
+    fires at any stimulus.  What a node shows is the mean course of the training beats, stretched to that duration; the
+    frames given are not read.  ``curves`` (3, M) are diastolic intervals, APD90 [ms] and velocity [mm/ms]; ``course``
+    (ms, 4) is in z-scores; ``latency`` are the frames from a stimulus to the activation that it causes.
     """
 
     @dataclass(frozen=True)
@@ -33,14 +34,13 @@ class EventEngine(OneByOne):
         points: int = 40  # of the curves, at quantiles of the diastolic intervals
         drawn: int = 300  # beats of each run that the course is the mean of
         length: int = 1200  # ms of the course
-        seed: int = 0
 
     trains = sheets_only = True
     learnt, needs = ("curves", "course", "latency"), ("arritmic3d",)
 
     def _fit(self, learning):
         self.scaling = Scaling.fit(thinned(learning.runs))
-        rng, found, late, sums = np.random.default_rng(self.settings.seed), [], [], 0.0
+        rng, found, late, sums = np.random.default_rng(0), [], [], 0.0
         for run, stimulus in zip(learning.runs, learning.stimuli, strict=True):
             seen = beats(run.Vm)
             speed = np.stack([local_velocity(when).values for when in seen.activation])
@@ -53,7 +53,8 @@ class EventEngine(OneByOne):
             sums = sums + self._course(frames, up, APD / self.interval, rng)
         late = np.concatenate(late)
         self.latency = torch.tensor(np.median(late[(late >= 0) & (late < LATEST)]))
-        self.course = torch.from_numpy(sums[:, 1:] / np.maximum(sums[:, :1], 1)).float()
+        last = np.maximum.accumulate(np.arange(len(sums)) * (sums[:, 0] > 0))  # after the longest beat all is as before
+        self.course = torch.from_numpy(sums[last, 1:] / np.maximum(sums[last, :1], 1)).float()
         self.curves = torch.from_numpy(self._curves(*(np.concatenate(part) for part in zip(*found, strict=True))))
 
     def _course(self, frames, up, APD, rng):
@@ -79,9 +80,8 @@ class EventEngine(OneByOne):
     def _answer(self, X, stimulus, steps):
         last = len(X) - 1
         fired, APD = self._run_engine(stimulus[: last + steps].numpy(), last + 1)
-        now = np.arange(last + 1, last + 1 + steps)[:, None] * self.interval
-        since = now - fired - float(self.latency) * self.interval
-        phase = np.where(fired < 0, self.settings.length, since * USUAL / APD + BEFORE)
+        now = np.arange(last + 1, last + 1 + steps)[:, None] - float(self.latency)
+        phase = np.where(fired < 0, self.settings.length, (now * self.interval - fired) * USUAL / APD + BEFORE)
         at = torch.from_numpy(np.clip(np.rint(phase), 0, len(self.course) - 1).astype(int))
         mean, std = self.scaling.vectors(self.nodes)
         return self.course[at].flatten(1) * std + mean
@@ -95,16 +95,16 @@ class EventEngine(OneByOne):
         (y, x), N, out, pushed = self.grid.values(), self.nodes, [], stimulus < 0
         engine = CardiacTissue(len(x), len(y), 1, x[1] - x[0], y[1] - y[0], x[1] - x[0])
         DI, *curves = self.curves.numpy()
+        kind = _known.setdefault(self.curves.numpy().tobytes(), len(_known) + 1)
         with tempfile.TemporaryDirectory() as folder:
-            engine.InitModels(*(_table(Path(folder), k, DI, curve) for k, curve in enumerate(curves)))
+            engine.InitModels(*(_table(Path(folder), k, kind, DI, curve) for k, curve in enumerate(curves)))
         engine.SetInitialAPD(USUAL)
         same = {"COND_VELOC_TRANSVERSAL_REDUCTION": 1.0, "CORRECTION_FACTOR_APD": 1.0, "CORRECTION_FACTOR_CV": 1.0,
                 "ELECTROTONIC_EFFECT": 0.0, "MIN_POTENTIAL": 0.0, "SAFETY_FACTOR": 1.0,
                 "CV_MEMORY_COEFF": 0.0, "APD_MEMORY_COEFF": 0.0}  # fmt: skip
-        engine.InitPy([1] * N, {name: [value] * N for name, value in same.items()}, [[0, 0, 0]] * N)
+        engine.InitPy([kind] * N, {name: [value] * N for name, value in same.items()}, [[0, 0, 0]] * N)
         engine.SetTimer(SystemEventType.FILE_WRITE, self.interval)
-        begun = np.flatnonzero(pushed.any(1))  # its clock is one frame ahead: at 0 it has not begun
-        for k in begun:
+        for k in np.flatnonzero(pushed.any(1)):  # its clock is one frame ahead: at 0 it has not begun
             engine.SetSystemEvent(SystemEventType.EXT_ACTIVATION, (k + 1) * self.interval)
         for frame in range(len(stimulus) + 2):
             while (event := engine.update(0)) != SystemEventType.FILE_WRITE:
@@ -117,9 +117,9 @@ class EventEngine(OneByOne):
         return fired - self.interval, APD
 
 
-def _table(folder, k, DI, curve):
+def _table(folder, k, kind, DI, curve):
     """A curve in the files that the engine reads; where the first is."""
     row, names = [[0.0, *DI], [400.0, *curve]], (folder / f"curve{k}.csv", folder / f"models{k}.csv")
     names[0].write_text("".join(",".join(f"{v:.6f}" for v in line) + "\n" for line in row))
-    names[1].write_text(f"1,{names[0].name}\n")
+    names[1].write_text(f"{kind},{names[0].name}\n")
     return str(names[1])

@@ -113,7 +113,7 @@ class SolverCoarse(Surrogate):
         return to_tensor(out.isel(time=slice(1, None)))
 
 
-@surrogate("solver_adaptive", "adaptive solver", "#000000", ":")
+@surrogate("solver_adaptive", "adaptive solver", "#1B3A5B", ":")
 class SolverAdaptive(SolverCoarse):
     """The same with the step that :func:`cepkit.simulate` takes where it is not told one."""
 
