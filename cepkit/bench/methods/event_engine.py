@@ -91,7 +91,7 @@ class EventEngine(OneByOne):
         try:
             from arritmic3d import CardiacTissue, SystemEventType
         except ImportError as error:
-            raise ImportError("event_engine runs on arritmic3D: pip install arritmic3d pyvista") from error
+            raise ImportError("event_engine runs on arritmic3D: pip install arritmic3d") from error
         (y, x), N, out, pushed = self.grid.values(), self.nodes, [], stimulus < 0
         engine = CardiacTissue(len(x), len(y), 1, x[1] - x[0], y[1] - y[0], x[1] - x[0])
         DI, *curves = self.curves.numpy()

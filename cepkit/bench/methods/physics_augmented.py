@@ -233,23 +233,22 @@ class PhysicsAugmented(OnTissue):
         """Residual of each node, 1 being its limit, and z-scored concentrations (sheets, rows, columns, 4)."""
         return self.network((torch.from_numpy(sheets.features(self.variables)) - self.centre) / self.width)
 
-    def _residual(self, said, u):
-        return self.settings.limit * said[..., 0].clamp(-1, 1).numpy() * (u > QUIET)
-
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
         given = self._u(X[..., :: len(VARIABLES)])
-        last, out, said = X.shape[1] - 1, [], None
         sheets = self._sheets(self.parameters, given[:, 0], given.mean(1))
-        for k, push in enumerate(self._pushes(stimulus[:, : last + steps])):
-            if k <= last:  # led by the history
-                sheets.u[:] = given[:, k]
-            said = self._says(sheets) if k == last else said
-            sheets.run(push if k < last else push + self._residual(said, sheets.u))
-            if k >= last:
-                said = self._says(sheets)
-                shown = torch.cat([torch.from_numpy(sheets.u[..., None]).float(), said[..., 1:]], -1)
-                out.append(shown.flatten(1))
+        out, pushes = [], self._pushes(stimulus[:, : given.shape[1] - 1 + steps])
+        for u, push in zip(given.swapaxes(0, 1)[:-1], pushes, strict=False):
+            sheets.u[:] = u  # led by the history
+            sheets.run(push)
+        sheets.u[:] = given[:, -1]
+        said = self._says(sheets)
+        for push in pushes:
+            residual = self.settings.limit * said[..., 0].clamp(-1, 1).numpy() * (sheets.u > QUIET)
+            sheets.run(push + residual)
+            said = self._says(sheets)
+            u = torch.from_numpy(sheets.u[..., None]).float()
+            out.append(torch.cat([u, said[..., 1:]], -1).flatten(1))
         mean, std = (v.clone() for v in self.scaling.vectors(self.nodes))
         mean[:: len(VARIABLES)], std[:: len(VARIABLES)] = REST, self.span
         return torch.stack(out, 1) * std + mean
