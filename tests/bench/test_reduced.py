@@ -19,6 +19,7 @@ KINDS = {
     for kind in (
         dmd_control.DMDControl,
         latent_dynamics.LatentDynamics,
+        physics_augmented.MinimalModel,
         physics_augmented.PhysicsAugmented,
         pod_galerkin.PODDEIM,
         pod_galerkin.PODGalerkin,
