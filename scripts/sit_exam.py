@@ -5,7 +5,7 @@ python scripts/sit_exam.py [--again] ROW [ROW ...]
 A row sits it with its kept model and, where it draws random numbers and trains within minutes, two more trainings; the
 settings are those of data/search/chosen.json, where it has the row.  What comes out stays in
 data/scorecards/exam/ROW.json; who has sat it is left out, unless ``--again`` says otherwise, and then a look more is
-counted.
+counted, and the mean errors of the sittings before stay.
 """
 
 import json
@@ -43,18 +43,28 @@ def least(model):
     return min((e["validation error"] for e in entries if "validation error" in e), default=None)
 
 
+def sittings(file):
+    """What each earlier sitting gave: settings, version and mean errors."""
+    if not file.exists():
+        return []
+    last = json.loads(file.read_text())
+    means = {test: value for test, _, metric, value, *_ in last["table"] if metric == "z_mse_mean"}
+    now = {"configuration": last["configuration"], "version": last["versions"]["method"], "mean z-MSE of Vm": means}
+    return [*last.get("before", []), now]
+
+
 def sit(row, track):
     """Score a row on every question, and keep what came out with what it cost."""
     file, search = record_of(row), json.loads(kept("search/chosen.json").read_text()).get(row, {})
-    looks = json.loads(file.read_text())["looks"] if file.exists() else 0
-    models, each = candidates(row, track), {}
+    models, each, before = candidates(row, track), {}, sittings(file)
     table = bench.evaluate(models, track, track.sitting(), row, each=each)
     table = table[pd.MultiIndex.from_frame(table[["variable", "metric"]]).isin(SHOWN)].drop(columns="model")
     seconds = [model.card.get("training seconds") for model in models if model.trains]
     length = search.get("settings", {})
     record = {
         "row": row,
-        "looks": looks + 1,
+        "looks": len(before) + 1,
+        "before": before,
         "trials": search.get("trials"),
         "validation error": search.get("error"),
         "validation errors of the trainings": [best for best in map(least, models) if best is not None],

@@ -35,7 +35,7 @@ SMALL = {  # trained for a moment on a made-up wave
     "nvar_local": {"nodes": 2, "settle": 5, "seen": 10, "choices": ((1, 1, 0.1, 2, 1),), "ridges": (1e-2,)},
     "esn": {"components": 4, "size": 30, "choices": ((0.9, 0.3, 0.3),), "ridges": (1e-4,), "settle": 5},
     "nvar": {"components": 4, "multiplied": 2, "choices": ((2, 1),), "ridges": (1e-3,)},
-    "dmd_control": {"components": 8, "horizon": 50},
+    "dmd_control": {"components": 8},
 }  # fmt: skip
 
 

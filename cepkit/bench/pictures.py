@@ -73,11 +73,14 @@ def scorecard(table, metric="z_mse", variables=tuple(VARIABLES)):
     return done(fig)
 
 
-def accuracy_and_cost(rows, curve, error="error", cost="beat"):
-    """Error of each model in ``rows`` over the time of one beat [ms], with the solver's ``curve`` by its setting."""
+def accuracy_and_cost(rows, curve, full, error="error", cost="beat"):
+    """Error of each row over the time of a beat [ms], and the solver's, by its settings: same history, full state."""
     fig, [[ax]] = new(height=4.6)
-    for _, part in curve.sort_values(cost).groupby(lambda setting: setting.startswith("dt")):  # fixed, adaptive
-        ax.loglog(part[cost], part[error], "-o", color="#000000", markersize=4, zorder=3)
+    for line, colour, what in ((full, "#A0A0A0", "full state"), (curve, "#000000", "state from the history")):
+        for fixed, part in line.sort_values(cost).groupby(lambda setting: setting.startswith("dt")):  # or adaptive
+            label = None if fixed else f"solver, {what}"
+            ax.loglog(part[cost], part[error], "-o", color=colour, markersize=4, zorder=3, label=label)
+    ax.legend(loc="lower left")
     points = [(row[cost], row[error], setting) for setting, row in curve.iterrows()]
     for name, row in rows.iterrows():
         looks = look(name)

@@ -72,6 +72,9 @@ WINDOWS = {
         "bounded": False, "chosen": False,
     },
 }  # fmt: skip
+#: On sheets of many tissues, without a search: of networks of pictures, and of physics with a residual.
+LEARN_TISSUE = {"rounds": 288, "validations": 12}
+LEARN_PHYSICS = {"rounds": 6_000, "validations": 12, "evaluations": 160, "runs": 4, "beat": 60.0}
 #: Where there are no late runs: a load that only runs of seconds have shown is a clock of the run.
 WITHOUT_LATE = {"paced": {"without": ("load",)}}
 
@@ -368,9 +371,9 @@ def patches(profile, progress=True):
         tests[name] = Test(name, tissues.QUESTIONS[name][0], runs, starts, s.warmup, s.steps)
     card = {"what": f"{s.train} sheets of {s.nodes} x {s.nodes} nodes; tests have {s.test_nodes} x {s.test_nodes}",
             "never seen": "a sheet of the tests' size", "variables": list(VARIABLES), "made by": train.key}  # fmt: skip
-    told = {"tissue": True} | ({} if profile == "smoke" else {"rounds": 288, "validations": 12})  # not searched
-    told = dict.fromkeys(("conv_lstm", "unet", "fno"), told)
-    return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5, changes=told)
+    told = dict.fromkeys(("conv_lstm", "unet", "fno"), {"tissue": True} | ({} if profile == "smoke" else LEARN_TISSUE))
+    physics = {} if profile == "smoke" else dict.fromkeys(("physics_augmented", "minimal_model"), LEARN_PHYSICS)
+    return Track("tissue", profile, train, validation, tests, train.tissue, card, every=5, changes=told | physics)
 
 
 #: Name -> what makes the track of a profile, silently or not.  One of your own is one more line.

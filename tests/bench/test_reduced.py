@@ -1,6 +1,7 @@
 """The reduced-order entrants: what each must get exactly right, and that each fits, runs and survives its file."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cepkit.bench.methods import dmd_control, latent_dynamics, physics_augmented
 from cepkit.bench.tracks import make_track
 from cepkit.dataset import VARIABLES
 from cepkit.pacing import Protocol, Stimulus, stimulus_field
+from cepkit.surrogates import Learning
 
 KINDS = {
     kind.name: kind
@@ -130,7 +132,7 @@ def linear_system(seed=0, K=4, P=2, frames=400):
 def learnt(a, u, **changes):
     model = dmd_control.DMDControl(**changes)
     model.scale = torch.ones(a.shape[1])
-    model._learn([a], [u], [], False)
+    model._learn([a], [u], Learning([], [], []))
     return model
 
 
@@ -200,8 +202,27 @@ def test_all_modes_are_the_full_model(kind, beat):
     if kind is pod_galerkin.PODGalerkin:  # DEIM keeps half as many modes of the concentrations as it has points
         np.testing.assert_allclose(forecast.CaSR.values[0], truth.CaSR.values, atol=1e-4)
     assert truth.Vm.max() > 10  # a beat, and no rest
+    rng = np.random.default_rng(0)  # so are all modes of any bases, about any means, and however often they take turns
+    turned = np.stack([np.linalg.qr(rng.normal(size=(36, 36)))[0] for _ in range(2)])
+    model.back = turned.swapaxes(1, 2) @ model.basis[0] @ model.back[0]
+    model.basis, model.mean = turned, np.stack([np.full(36, -80.0), np.full(36, 10.0)])
+    again = model.rollout(run.isel(time=[0]), 150, stimulus)
+    np.testing.assert_allclose(again.Vm.values, forecast.Vm.values, atol=1e-2)
     few = kind(components=3, points=36, dt=0.05).fit(run, stimulus, progress=False)
     assert np.abs(few.rollout(run.isel(time=[0]), 150, stimulus).Vm.values[0] - truth.Vm.values).max() > 1
+
+
+def test_local_bases_hold_what_one_basis_loses(beat):
+    run, protocol = beat
+    model = partial(pod_galerkin.PODGalerkin, components=3, dt=0.05)
+    fitted = [model(bases=k).fit(run, stimulus_field(protocol, like=run), progress=False) for k in (1, 4)]
+    lost = [one.card["rms of Vm outside the modes [mV]"] for one in fitted]
+    assert lost[1] < lost[0] / 2
+    rng, where = np.random.default_rng(0), np.repeat([0, 1, 2], 50)
+    apart = (np.eye(3, 40)[where] * 9 + rng.normal(size=(150, 40)) / 9).astype(np.float32)
+    groups = pod_galerkin.clusters(apart, 3, 20)
+    assert sorted(int(group.mean(0).argmax()) for group in groups) == [0, 1, 2] and {len(g) for g in groups} == {50}
+    assert {len(g) for g in pod_galerkin.clusters(apart, 3, 60)} == {60}
 
 
 def test_galerkin_rests_where_nothing_happens(beat):
@@ -239,7 +260,7 @@ def test_regression_reproduces_what_it_was_fitted_to():
     since = pod_regression.pacing_features(U[None])[0, :, 0]
     a = torch.stack([torch.sin(since), torch.cos(2 * since)], 1)
     model = pod_regression.PODRegression(components=2, samples=150, centres=300, frames=3000, skip=0)
-    model._learn([a], [U], [], False)
+    model._learn([a], [U], Learning([], [], []))
     made = model._run(a[None, :1000], U[None], 2000)
     assert (made[0] - a[1000:]).square().mean() < 1e-2 * a.var()
 
@@ -269,7 +290,7 @@ def test_latent_steps_end_with_the_history(given, fitted):
 # ---- physics and a network ----------------------------------------------------------------------------
 def run_of(tissue, p, pushed, dt, begin=(0.0, 1.0, 1.0, 0.0)):
     """States (frames, 4, rows, columns) of one sheet of the model with parameters p, u pushed [1/ms] frame by frame."""
-    sheets = physics_augmented.Sheets(tissue, p, 1.0, dt, *np.zeros((2, 1, *tissue.shape)))
+    sheets = physics_augmented.Sheets([tissue], p, 1.0, dt, *np.zeros((2, 1, *tissue.shape)))
     sheets.state[0] = np.reshape(begin, (4, 1, 1))
     made = []
     for push in pushed:

@@ -94,9 +94,31 @@ def test_a_network_of_pictures_reads_the_tissue(track):
         model.rollout(history.isel(y=slice(0, 13)), 20, stimulus=stimulus.isel(y=slice(0, 13)))
 
 
+@pytest.mark.parametrize("name", ["physics_augmented", "minimal_model"])
+def test_physics_run_on_the_tissue_of_a_history(track, name):
+    """A wall that is known stops the wave; the sheets of training are all of them led on their own tissue."""
+    model = fit(cep.surrogates.make(name, "smoke"), track, progress=False)
+    plain = np.full((16, 16), tissues.NORMAL)
+    walled = plain.copy()
+    walled[:, 8:10] = 0.0
+    runs = {}
+    for what, D in {"plain": plain, "wall": walled}.items():
+        tissue = cep.Tissue((16, 16), tissues.SPACING, D)
+        here = cep.region.everywhere(tissue) & False
+        here[:, :3] = True
+        protocol = cep.Protocol([cep.Stimulus(20.0, here)])
+        run = cep.simulate(tissue, protocol, 80.0, progress=False, parameters=tissues.SHORT)
+        history, stimulus = cep.forecast.histories(run, [10.0], 11), cep.stimulus_field(protocol, like=run)
+        runs[what] = model.rollout(history, 60, stimulus=stimulus).Vm.values[0].max(0)
+    assert (
+        (runs["plain"][:, 12:] > -40).all() and (runs["wall"][:, 12:] < -70).all() and (runs["wall"][:, :3] > -40).all()
+    )
+
+
 def test_a_model_of_one_sheet_is_refused(track):
     rows = set(track.rows)
-    assert {"persistence", "solver_coarse", "flow_map", "conv_lstm", "unet"} <= rows and "lstm" not in rows
+    assert {"persistence", "solver_coarse", "flow_map", "conv_lstm", "unet", "minimal_model"} <= rows
+    assert "lstm" not in rows
     model = fit(cep.surrogates.make("latent_dynamics", "smoke"), track, progress=False)
     with pytest.raises(ValueError, match="was made for"):
         bench.evaluate(model, track, ["patches"], progress=False)

@@ -158,7 +158,7 @@ def test_a_model_from_outside_has_its_look_in_every_figure(outsider):
         figures.compare_traces({"a node": {outsider: node}}),
         figures.error_by_lead(errors),
         bench.pictures.free_run(starts, {outsider: starts}),
-        bench.pictures.accuracy_and_cost(rows, curve),
+        bench.pictures.accuracy_and_cost(rows, curve, curve),
     ]
     maps = [figures.forecast_frames(L.Vm, {outsider: L.Vm}, [1.0, 4.0])]
     maps.append(bench.pictures.scorecard(scores, variables=("Vm",)))

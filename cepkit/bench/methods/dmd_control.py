@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from cepkit.bench.methods.reduced import Reduced
+from cepkit.bench.methods.reduced import Reduced, judge
 from cepkit.surrogates.base import surrogate
 
 
-@surrogate("dmd_control", "DMD with control", "#777777", "-", version="283424cf4fed0eee")
+@surrogate("dmd_control", "DMD with control", "#777777", "-", version="2")
 class DMDControl(Reduced):
     """a(k + 1) = A a(k) + B u(k) + c, by least squares over all pairs of frames.
 
@@ -20,31 +20,23 @@ class DMDControl(Reduced):
     class Settings:
         components: int = 64  # K, principal components kept
         ridges: tuple = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # to choose from; shares of an input's square
-        horizon: int = 1000  # frames of the free runs on the validation part by which the penalty is chosen
 
-    configurations = {"smoke": {"components": 8, "horizon": 100}}
-    validates = True
+    configurations = {"smoke": {"components": 8}}
     learnt = (*Reduced.learnt, "map")
 
-    def _learn(self, A, U, validation, learning):
-        gram, target = 0.0, 0.0
+    def _learn(self, A, U, learning):
+        gram, target, error = 0.0, 0.0, judge(self, learning)
         for a, u in zip(A, U, strict=True):
             inputs = self._inputs(a[:-1], u[:-1]).double()
             gram, target = gram + inputs.T @ inputs, target + inputs.T @ a[1:].double()
         trials = []
-        for ridge in self.settings.ridges if validation else self.settings.ridges[:1]:
+        for ridge in self.settings.ridges if error else self.settings.ridges[:1]:
             penalty = ridge * gram.diagonal().clamp_min(1e-12).diag()
             self.map = torch.linalg.solve(gram + penalty, target).float()
-            trials.append((self._error(validation), ridge, self.map))
-        error, ridge, self.map = min(trials, key=lambda trial: trial[0])
+            trials.append((error() if error else 0.0, ridge, self.map))
+        _, ridge, self.map = min(trials, key=lambda trial: trial[0])
         self.card["training"] = [{"ridge": r, "validation error": e} for e, r, _ in trials]
         self.card |= {"ridge": ridge, "spectral radius": float(self.eigenvalues().abs().max())}
-
-    def _error(self, validation):
-        """Mean squared error of free runs over the validation part, components weighed by their variance."""
-        runs = (self._missed(a, u, 1, self.settings.horizon) for a, u in validation)
-        errors = [float(missed.sum(-1).mean()) for missed in runs if len(missed)]
-        return sum(errors) / max(len(errors), 1)
 
     def eigenvalues(self):
         """Eigenvalues of A, shape (K,), complex; one outside the unit circle grows without bound."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cepkit.bench.methods.reduced import judge, steps_of
+from cepkit.bench.methods.reduced import steps_of
 from cepkit.bench.methods.reservoirs import LIMIT, Readout, draw_reservoir, listen, nvar_features
 from cepkit.fields import AMPLITUDE
 from cepkit.surrogates.base import surrogate
@@ -65,9 +65,6 @@ class Local(Readout):
         for told, target in zip(x[settle:], wanted[settle:], strict=True):
             X, memory = self._features(memory, told)
             yield X, target
-
-    def _error(self, validation, learning):
-        return (judge(self, learning) or float)()
 
     def _read(self, last):
         return min(self.settings.seen, last // self.settings.stride)

@@ -70,7 +70,7 @@ class LSTMStimulus(Stepped):
     def _build(self):
         self.network = Cell(*self.sizes, self.settings.hidden, self.settings.stride)
 
-    def _learn(self, A, U, validation, learning):
+    def _learn(self, A, U, learning):
         s, draw = self.settings, partial(self._batch, A, U)
         given = train(self, draw, self._given, learning, s.rounds, s.learning_rate, "given", judged=False)
         free = train(self, draw, self._free, learning, s.finish, s.last_rate, "free")

@@ -10,9 +10,11 @@ from torch import nn
 
 from cepkit.bench.methods.pod_galerkin import OnTissue
 from cepkit.bench.methods.reduced import train
+from cepkit.bench.methods.replay import made_on
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import VARIABLES
 from cepkit.surrogates.base import surrogate
+from cepkit.tissue import Tissue
 
 MEMORY = (5.0, 20.0, 60.0, 200.0, 600.0)  # time constants of the averages of u that the network sees [ms]
 REST, BOUNDS = -85.5, (-0.5, 2.0)  # Vm at u = 0 [mV]; within which u is held
@@ -51,7 +53,8 @@ def advance(state, memory, push, ahead, behind, p, dt, substeps, decay):
     """One frame of sheets side by side, by forward Euler steps.
 
     ``state`` (sheets, 4, rows, columns) and the averages ``memory`` (sheets, rows, columns, M) advance in place.
-    ``push`` (sheets, rows, columns) is what else changes u [1/ms]; ``decay`` is what a frame leaves of an average.
+    ``push`` (sheets, rows, columns) is what else changes u [1/ms], ``ahead`` and ``behind`` (sheets, 2, rows, columns)
+    are what the neighbours are worth [1/ms]; ``decay`` is what a frame leaves of an average.
     """
     ny, nx = state.shape[2:]
     change = np.empty((ny, nx))
@@ -62,10 +65,10 @@ def advance(state, memory, push, ahead, behind, p, dt, substeps, decay):
                 for j in range(nx):
                     x = u[i, j]
                     flow, dv, dw, ds = rates(x, v[i, j], w[i, j], s[i, j], p)
-                    flow += ahead[0, i, j] * (u[min(i + 1, ny - 1), j] - x)
-                    flow += behind[0, i, j] * (u[max(i - 1, 0), j] - x)
-                    flow += ahead[1, i, j] * (u[i, min(j + 1, nx - 1)] - x)
-                    flow += behind[1, i, j] * (u[i, max(j - 1, 0)] - x)
+                    flow += ahead[sheet, 0, i, j] * (u[min(i + 1, ny - 1), j] - x)
+                    flow += behind[sheet, 0, i, j] * (u[max(i - 1, 0), j] - x)
+                    flow += ahead[sheet, 1, i, j] * (u[i, min(j + 1, nx - 1)] - x)
+                    flow += behind[sheet, 1, i, j] * (u[i, max(j - 1, 0)] - x)
                     change[i, j] = flow + push[sheet, i, j]
                     v[i, j] += dt * dv
                     w[i, j] += dt * dw
@@ -80,12 +83,13 @@ def advance(state, memory, push, ahead, behind, p, dt, substeps, decay):
 
 
 class Sheets:
-    """Sheets of one tissue side by side, that begin with u (sheets, rows, columns) and averages of it."""
+    """Sheets side by side, each of its tissue, that begin with u (sheets, rows, columns) and averages of it."""
 
-    def __init__(self, tissue, parameters, interval, dt, u, mean):
-        self.weights, self.p, self.interval = tissue.weights, parameters, interval
+    def __init__(self, tissues, parameters, interval, dt, u, mean):
+        self.weights = [np.stack(side) for side in zip(*(tissue.weights for tissue in tissues), strict=True)]
+        self.p, self.interval = parameters, interval
         self.substeps, self.decay = max(round(interval / dt), 1), np.exp(-interval / np.array(MEMORY))
-        self.state = np.zeros((len(u), 4, *tissue.shape))
+        self.state = np.zeros((len(u), 4, *u.shape[1:]))
         self.state[:, 0], self.state[:, 1:3] = u, 1.0
         self.memory = np.repeat(np.asarray(mean, float)[..., None], len(MEMORY), axis=-1)
 
@@ -120,6 +124,7 @@ class PhysicsAugmented(OnTissue):
     @dataclass(frozen=True)
     class Settings:
         dt: float = 0.2  # step of the sheet [ms]
+        beat: float = 0.0  # first guess of the time constant that ends a beat [ms]; 0: that of the source
         evaluations: int = 60  # runs of the sheet that the search for its parameters may make
         runs: int = 1  # training runs that the search compares with,
         frames: int = 1500  # and frames of each
@@ -135,22 +140,23 @@ class PhysicsAugmented(OnTissue):
         validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
         seed: int = 0
 
-    physics, fitted = MITCHELL_SCHAEFFER, tuple(MITCHELL_SCHAEFFER)
+    physics, fitted, ends = MITCHELL_SCHAEFFER, tuple(MITCHELL_SCHAEFFER), "t_close"
     span, variables = 110.0, 2  # mV for one unit of u; numbers a node, u included
-    sheets_only, learnt = True, ("centre", "width", "parameters")
+    sheets_only, anywhere, learnt = True, True, ("centre", "width", "parameters")
     configurations = {"smoke": dict(evaluations=8, runs=1, frames=600, nodes=4, rounds=60, hidden=16)}
 
     def _learn(self, learning):
         self.scaling = Scaling.fit([piece.isel(time=slice(None, None, 10)) for piece in learning.runs])
-        found = self._fit_sheet(learning)
-        self.card["training"] = self._fit_network(*self._samples(learning), learning)
+        tissues = [Tissue(**made_on(run)["tissue"]) for run in learning.runs]
+        found = self._fit_sheet(learning, tissues)
+        self.card["training"] = self._fit_network(*self._samples(learning, tissues), learning)
         self.card["mean square that the sheet misses"] = float(found)
         self.card["parameters"] = dict(zip(self.fitted, self.parameters.tolist(), strict=True))
 
-    def _sheets(self, parameters, u, mean=None):
+    def _sheets(self, parameters, tissues, u, mean=None):
         p = self.physics | dict(zip(self.fitted, np.asarray(parameters, float), strict=True))
         values = np.array(list(p.values()))
-        return Sheets(self.tissue, values, self.interval, self.settings.dt, u, u if mean is None else mean)
+        return Sheets(tissues, values, self.interval, self.settings.dt, u, u if mean is None else mean)
 
     def _u(self, Vm):
         """Potential (..., N) [mV] as the sheet has it, (..., rows, columns)."""
@@ -167,7 +173,7 @@ class PhysicsAugmented(OnTissue):
         for currents in zip(*stimuli, strict=True):
             yield torch.stack(currents).double().numpy().reshape(-1, *shape) / -self.span
 
-    def _fit_sheet(self, learning):
+    def _fit_sheet(self, learning, tissues):
         """Parameters by Nelder and Mead's search for the least mean square of u in free runs."""
         s = self.settings
         n = min(s.frames, *(piece.sizes["time"] for piece in learning.runs))
@@ -175,29 +181,29 @@ class PhysicsAugmented(OnTissue):
         pushes = list(self._pushes([u[: n - 1] for u in learning.stimuli[: s.runs]]))
 
         def missed(logarithms):
-            sheets, total = self._sheets(np.exp(logarithms), wanted[0]), 0.0
+            sheets, total = self._sheets(np.exp(logarithms), tissues[: s.runs], wanted[0]), 0.0
             for push, u in zip(pushes, wanted[1:], strict=True):
                 sheets.run(push)
                 total += ((sheets.u - u) ** 2).mean()
             return total / len(pushes)
 
-        guess = np.log([self.physics[name] for name in self.fitted])
+        guess = np.log([s.beat if s.beat and name == self.ends else self.physics[name] for name in self.fitted])
         simplex = np.vstack([guess, guess + 0.2 * np.eye(len(guess))])
         options = {"maxfev": s.evaluations, "initial_simplex": simplex}
         found = minimize(missed, guess, method="Nelder-Mead", options=options)
         self.parameters = torch.from_numpy(np.exp(found.x)).float()
         return found.fun
 
-    def _samples(self, learning):
+    def _samples(self, learning, tissues):
         """Features (samples, F), and residual and z-scored concentrations (samples, 4), of nodes drawn at random."""
         s, rng, features, wanted = self.settings, np.random.default_rng(self.settings.seed), [], []
-        n = min(s.shown, *(piece.sizes["time"] for piece in learning.runs))
+        n, off = min(s.shown, *(piece.sizes["time"] for piece in learning.runs)), 0.0
         truth = self._truth(learning.runs, n)
         where = rng.integers(0, self.nodes, (len(learning.runs), s.nodes))
         at = np.arange(len(where))[:, None], *np.unravel_index(where, self.tissue.shape)
-        sheets, off = self._sheets(self.parameters, truth[0], truth[: n // 3].mean(0)), np.zeros((len(where), 1, 1))
+        sheets = self._sheets(self.parameters, tissues, truth[0], truth[: n // 3].mean(0))
         for k, push in enumerate(self._pushes([u[: n - 1] for u in learning.stimuli])):
-            off = s.kept * off + (1 - s.kept**2) ** 0.5 * s.error * rng.standard_normal(off.shape)
+            off = s.kept * off + (1 - s.kept**2) ** 0.5 * s.error * rng.standard_normal((len(where), 1, 1))
             sheets.u[:] = truth[k] + off
             features.append(sheets.features(self.variables)[at])
             sheets.run(push)
@@ -236,7 +242,7 @@ class PhysicsAugmented(OnTissue):
     @torch.inference_mode()
     def _rollout(self, X, start, steps, stimulus):
         given = self._u(X[..., :: len(VARIABLES)])
-        sheets = self._sheets(self.parameters, given[:, 0], given.mean(1))
+        sheets = self._sheets(self.parameters, [self.tissue] * len(given), given[:, 0], given.mean(1))
         out, pushes = [], self._pushes(stimulus[:, : given.shape[1] - 1 + steps])
         for u, push in zip(given.swapaxes(0, 1)[:-1], pushes, strict=False):
             sheets.u[:] = u  # led by the history
@@ -258,6 +264,6 @@ class PhysicsAugmented(OnTissue):
 class MinimalModel(PhysicsAugmented):
     """The same with the minimal model of Bueno-Orovio et al. 2008, four variables a node, some of its times fitted."""
 
-    physics = TNNP
+    physics, ends = TNNP, "t_wp"
     fitted = "t_fi", "t_so1", "t_so2", "t_si", "t_wp", "t_w1m", "t_v2m", "t_v1m"
     span, variables = 85.7, 4

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numba import njit
+from scipy.cluster.vq import kmeans2
+from scipy.spatial.distance import cdist
 
 from cepkit import cell, kernel, simd
 from cepkit.bench.methods.replay import OneByOne, made_on
@@ -31,6 +33,13 @@ class OnTissue(OneByOne):
             raise ValueError(f"trajectories: {self.name} needs one kind of cell in all of the tissue")
         self._learn(learning)
 
+    def _moved(self, history):
+        if "tissue" not in (made := made_on(history)):
+            return self
+        own = super()._moved(history)
+        own.card = self.card | {"tissue": made["tissue"]}
+        return own
+
     @property
     def tissue(self):
         return Tissue(**self.card["tissue"])
@@ -42,6 +51,15 @@ def modes(snapshots, count):
     centred = snapshots - mean.astype(snapshots.dtype)
     moment = torch.from_numpy((centred.T @ centred).astype(np.float64))
     return mean, leading(moment, count).contiguous().numpy()
+
+
+def clusters(snapshots, count, least):
+    """Groups of snapshots (frames, N) by k-means on 32 of their coefficients, each of ``least`` frames or more."""
+    mean, basis = modes(snapshots, 32)
+    coefficients, count = (snapshots - mean) @ basis, min(count, len(snapshots))
+    centres, labels = kmeans2(coefficients, count, minit="++", seed=0)
+    sizes = np.bincount(labels, minlength=count).clip(least)
+    return [snapshots[np.argsort(row)[:size]] for row, size in zip(cdist(centres, coefficients), sizes, strict=True)]
 
 
 def snapshots(pieces, variable):
@@ -65,21 +83,26 @@ def interpolation_points(basis):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _free_run(
     V, change, gates, conc, kind, W, flow, g, c, root_Ko, table, rectify, dt, substeps, calcium,
-    given_a, given_calcium, stimulus, pushed, linear, constant, back, mean, basis, made_a, made_calcium,
+    given_V, given_calcium, stimulus, pushed, linear, constant, back, mean, basis, points, made_V, made_calcium,
 ):  # fmt: skip
     """From the first frame given to the end of the forecast; each step takes the cells through reactions alone.
 
     ``calcium``, shape (blocks, 3, BLOCK), are the rows of ``conc`` that frames hold; ``stimulus`` is that at the
     nodes with a cell, ``pushed`` that of all nodes on the modes.  The first line is as in the kernel, unpadded.
     """
-    a = given_a[0].copy()
-    given = given_a.shape[0]
+    given, local = given_V.shape[0], -1
     BLOCK = simd.BLOCK
+    whole = given_V[0].copy()
     for frame in range(stimulus.shape[0]):
         if frame < given:
-            a[:] = given_a[frame]
-            V[:] = mean + np.dot(basis, a)
+            whole[:] = given_V[frame]
             calcium[:] = given_calcium[frame]
+        nearest = np.argmin(((whole - mean) ** 2).sum(1))  # the modes of the frames that are most like this one
+        if frame < given or nearest != local:
+            local = nearest
+            a = np.dot(whole - mean[local], basis[local])
+            own_mean, own_basis = mean[local][points], basis[local][points]
+            V[:] = own_mean + np.dot(own_basis, a)
         for _ in range(substeps):
             for b in range(conc.shape[0]):
                 first = b * BLOCK
@@ -92,19 +115,23 @@ def _free_run(
                 kernel.react(conc[b], flow, None, W, g, c, 0, root_Ko, dt)
                 for i in range(BLOCK):
                     change[first + i] = -dt * flow[kernel.HELD * BLOCK + i]
-            a += dt * (np.dot(linear, a) + constant - pushed[frame]) + np.dot(back, change)
-            V[:] = mean + np.dot(basis, a)
+            a += dt * (np.dot(linear[local], a) + constant[local] - pushed[local, frame]) + np.dot(back[local], change)
+            V[:] = own_mean + np.dot(own_basis, a)
+        whole[:] = mean[local] + np.dot(basis[local], a)
         if frame >= given - 1:
-            made_a[frame - given + 1] = a
+            made_V[frame - given + 1] = whole
             made_calcium[frame - given + 1] = calcium
 
 
-@surrogate("pod_galerkin", "POD-Galerkin", "#332288", "-", version="b20af4f3407289d4")
+@surrogate("pod_galerkin", "POD-Galerkin", "#332288", "-", version="2")
 class PODGalerkin(OnTissue):
     """Galerkin projection of the monodomain equation on K modes of the potential.
 
     With Vm = mean + Phi a, Phi orthonormal, da/dt = Phi' (L Vm - I_ion - I_stim).  Every node keeps a cell with all of
-    its 18 other variables; a step is the solver's (Rush-Larsen for gates, Euler otherwise), of fixed size.
+    its 18 other variables; a step is the solver's (Rush-Larsen for gates, Euler otherwise), of fixed size.  Modes are
+    local: frames fall into clusters by k-means, each with a mean and modes of its own, and after every frame the
+    nearest mean decides whose modes go on (Amsallem et al. 2012, doi:10.1002/nme.4371; in the heart Pagani et al. 2018,
+    doi:10.1016/j.cma.2018.06.003).
 
     The history holds four of the 19 variables.  The cells start at ``cell.INITIAL_STATE``; then each frame given is
     inserted, and in between the reduced equations carry the other 15 along.  A run that has diverged (a frame not
@@ -113,26 +140,27 @@ class PODGalerkin(OnTissue):
 
     @dataclass(frozen=True)
     class Settings:
-        components: int = 64  # K, modes of the potential
+        bases: int = 32  # clusters of frames
+        components: int = 32  # K, modes of the potential in each
         points: int = 192  # m, interpolation nodes and modes of the ionic current in PODDEIM; unused here
         dt: float = 0.1  # step [ms]
 
-    configurations = {"smoke": {"components": 32, "points": 48, "dt": 0.1}}
-    #: Mean (N,) and modes (N, K) of the potential [mV], nodes that hold a cell (n,), and the matrix (K, n)
-    #: from a change at those nodes to one of the coefficients.
-    held = ("mean", "basis", "points", "back")
+    configurations = {"smoke": {"bases": 2, "points": 48}}
+    #: Means (bases, N) and modes (bases, N, K) of the potential [mV], and nodes that hold a cell (n,).
+    held = ("mean", "basis", "points")
 
     def _learn(self, learning):
-        V = snapshots(learning.runs, "Vm")
-        self.mean, self.basis = modes(V, self.settings.components)
-        lost = ((V - self.mean) - (V - self.mean) @ self.basis @ self.basis.T).std()
+        count = self.settings.components
+        groups = clusters(snapshots(learning.runs, "Vm"), self.settings.bases, 4 * count)
+        self.mean, self.basis = map(np.stack, zip(*(modes(group, count) for group in groups), strict=True))
+        away = [group - mean for group, mean in zip(groups, self.mean, strict=True)]
+        lost = np.concatenate([V - V @ Phi @ Phi.T for V, Phi in zip(away, self.basis, strict=True)])
         self._choose_points(learning)
         self._restore(self._tensors(), self.card)  # in the precision of the file
-        self.card |= {"cells": len(self.points), "training": [], "rms of Vm outside the modes [mV]": float(lost)}
+        self.card |= {"cells": len(self.points), "training": [], "rms of Vm outside the modes [mV]": float(lost.std())}
 
     def _choose_points(self, learning):
         self.points = np.arange(self.nodes)
-        self.back = np.ascontiguousarray(self.basis.T)
 
     def _answer(self, X, stimulus, steps):
         given = X.double().unflatten(1, (-1, len(VARIABLES))).numpy()
@@ -141,24 +169,24 @@ class PODGalerkin(OnTissue):
         (conductances, constants), dt = cell.parameters(*kind), self.interval / substeps
         sheet = State(Tissue((n,)), cell.INITIAL_STATE, conductances, "float64")
         at = self.points[np.minimum(np.arange(sheet.cells), n - 1)]  # the last block is filled up with the last cell
-        back = np.pad(self.back, ((0, 0), (0, sheet.cells - n)))
+        back = np.ascontiguousarray(np.pad(self.back, ((0, 0), (0, 0), (0, sheet.cells - n))))
         stimulus = stimulus[: len(given) - 1 + steps].double().numpy()
         L, blocks = self.tissue.operator.toarray(), (sheet.blocks, -1, simd.BLOCK)
+        Phi = self.basis.swapaxes(1, 2)
         known = given[:, at, 1:].transpose(0, 2, 1).reshape(len(given), 3, *blocks[::2]).swapaxes(1, 2)
-        a, calcium = np.empty((steps, len(back))), np.empty((steps, sheet.blocks, 3, simd.BLOCK))
+        V, calcium = np.empty((steps, self.nodes)), np.empty((steps, sheet.blocks, 3, simd.BLOCK))
         _free_run(
             np.full(sheet.cells, cell.INITIAL_STATE["Vm"]), np.empty(sheet.cells), sheet.gates, sheet.conc,
             np.zeros(sheet.cells, np.int64), np.zeros(simd.N_SCRATCH * simd.BLOCK), np.zeros(6 * simd.BLOCK),
             sheet.conductances[0],
             constants, np.sqrt(constants.Ko / 5.4), simd.voltage_table(np.array([dt]), constants, kind[:1])[0],
             simd.rectifier_table(), dt, substeps, sheet.conc.reshape(blocks)[:, :3],
-            (given[..., 0] - self.mean) @ self.basis, np.ascontiguousarray(known),
-            np.ascontiguousarray(stimulus[:, at]), stimulus @ self.basis,
-            np.ascontiguousarray(self.basis.T @ L @ self.basis), self.basis.T @ (L @ self.mean), back,
-            np.ascontiguousarray(self.mean[at]), np.ascontiguousarray(self.basis[at]), a, calcium,
+            np.ascontiguousarray(given[..., 0]), np.ascontiguousarray(known),
+            np.ascontiguousarray(stimulus[:, at]), stimulus @ self.basis, Phi @ L @ self.basis,
+            (Phi @ (L @ self.mean.T).T[..., None])[..., 0], back, self.mean, self.basis, at, V, calcium,
         )  # fmt: skip
         calcium = self._extend(calcium.swapaxes(1, 2).reshape(steps, 3, -1)[..., :n])
-        fields = np.concatenate([(self.mean + a @ self.basis.T)[:, None], calcium], axis=1)
+        fields = np.concatenate([V[:, None], calcium], axis=1)
         return torch.from_numpy(_hold(fields.astype(np.float32), given[-1].T)).transpose(1, 2).flatten(1)
 
     def _extend(self, calcium):
@@ -170,32 +198,30 @@ class PODGalerkin(OnTissue):
         return {name: values if name == "points" else values.float() for name, values in own.items()}
 
     def _restore(self, tensors, card):
+        self.back = tensors["basis"].double().numpy().swapaxes(1, 2)  # from a change at the nodes to the coefficients
         for name, values in tensors.items():
             setattr(self, name, (values if name == "points" else values.double()).numpy())
 
 
-@surrogate("pod_deim", "POD-DEIM", "#6699CC", "-", version="b20af4f3407289d4")
+@surrogate("pod_deim", "POD-DEIM", "#6699CC", "-", version="2")
 class PODDEIM(PODGalerkin):
     """The same projection with cells at m nodes only: the discrete empirical interpolation method.
 
     Phi' I_ion = Phi' F (F at the nodes)^-1 (I_ion at the nodes), F being m modes of the ionic current: Chaturantabut
     and Sorensen 2010, doi:10.1137/090766498; its snapshots are what the training frames leave of the equation.
     The concentrations of the other nodes follow from those of the m by least squares on their own m / 2 modes (Everson
-    and Sirovich 1995, doi:10.1364/JOSAA.12.001657).
+    and Sirovich 1995, doi:10.1364/JOSAA.12.001657).  All bases share the m nodes, so no cell is ever without its past.
     """
 
-    @dataclass(frozen=True)
-    class Settings(PODGalerkin.Settings):
-        components: int = 32  # fewer than points: with as many of either some validation runs lose waves
-
-    #: And the means (3, N) of the concentrations, and from deviations at the points to those at all nodes (3, N, m).
-    held = (*PODGalerkin.held, "calcium_mean", "extension")
+    #: And from changes at the points to those of the coefficients (bases, K, m), the means (3, N) of the
+    #: concentrations, and from deviations at the points to those at all nodes (3, N, m).
+    held = (*PODGalerkin.held, "back", "calcium_mean", "extension")
 
     def _choose_points(self, learning):
         count = min(self.settings.points, self.nodes)
         F = modes(self._ionic_currents(learning), count)[1]
         self.points = interpolation_points(F)
-        self.back = self.basis.T @ F @ np.linalg.inv(F[self.points])
+        self.back = self.basis.swapaxes(1, 2) @ F @ np.linalg.inv(F[self.points])
         self.calcium_mean, self.extension = np.empty((3, self.nodes)), np.empty((3, self.nodes, count))
         for k, variable in enumerate(VARIABLES[1:]):
             self.calcium_mean[k], shapes = modes(snapshots(learning.runs, variable), (count + 1) // 2)

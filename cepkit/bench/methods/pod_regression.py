@@ -35,7 +35,7 @@ class PODRegression(Reduced):
     # Of shape (7,), (M, 7) and (M, K); centres are divided by the scales.
     learnt = (*Reduced.learnt, "scales", "centres", "weights")
 
-    def _learn(self, A, U, validation, learning):
+    def _learn(self, A, U, learning):
         s = self.settings
         theta = torch.cat([pacing_features(u[None])[0, s.skip :] for u in U])
         a = torch.cat([piece[s.skip :] for piece in A])

@@ -19,15 +19,13 @@ COUNT = 256  # components that are computed, or all if there are fewer; each met
 class Reduced(Surrogate):
     """A surrogate on the principal components of z-scored frames, told of the stimulus.
 
-    A method writes ``_learn(A, U, validation, learning)``, from each trajectory's components A[j] (time, K), of
-    variance 1 (0 components: the z-scored frames), and stimulated shares of patches U[j] (time, P), row k between
-    frames k and k + 1; ``validation`` are pairs of the same, or none.  And ``_run(A, U, steps)``, free runs: histories
-    (start, time, K), stimulus (start, time + steps, P) to (start, steps, K).  ``basis`` (N_in, K) is orthonormal,
-    ``scale`` (K,) the components' spread.
+    A method writes ``_learn(A, U, learning)``, from each trajectory's components A[j] (time, K), of variance 1 (0
+    components: the z-scored frames), and stimulated shares of patches U[j] (time, P), row k between frames k and k + 1.
+    And ``_run(A, U, steps)``, free runs: histories (start, time, K), stimulus (start, time + steps, P) to
+    (start, steps, K).  ``basis`` (N_in, K) is orthonormal, ``scale`` (K,) the components' spread.
     """
 
     reads_stimulus = trains = True
-    validates = False  # whether ``_learn`` chooses by the validation part
     learnt = ("basis", "scale")  # and further tensors that ``_learn`` finds
 
     @property
@@ -39,19 +37,15 @@ class Reduced(Surrogate):
         self.scaling, basis, energy = principal(learning.runs)
         self.basis = basis[:, : self.settings.components].contiguous()
         self.scale = energy[: self.basis.shape[1]].sqrt() if self.settings.components else torch.ones(len(basis))
-        A, U = self._reduced(learning)
-        part = learning.part("validation") if self.validates else None
-        validation = list(zip(*self._reduced(part), strict=True)) if part else []
+        A = [self._encode(to_tensor(run)) for run in learning.runs]
+        U = [self._patches(stimulus) for stimulus in learning.stimuli]
         began = time.perf_counter()  # the components are the same for all methods, so they do not count
         if self.draws:
             torch.manual_seed(self.settings.seed)
         self._build()
-        self._learn(A, U, validation, learning)
+        self._learn(A, U, learning)
         self.card["training seconds"] = time.perf_counter() - began
         self.card["weights"] = sum(t.numel() for name, t in self._tensors().items() if name not in ("basis", "scale"))
-
-    def _reduced(self, learning):
-        return [self._encode(to_tensor(run)) for run in learning.runs], [self._patches(u) for u in learning.stimuli]
 
     def _encode(self, X):
         """Frames (..., N_in) in physical units to components (..., K), each of variance 1."""
@@ -73,13 +67,6 @@ class Reduced(Surrogate):
         mean, std = self.scaling.vectors(self.nodes)
         return ((A * self.scale) @ self.basis.T if self.settings.components else A) * std + mean
 
-    def _missed(self, a, u, given, steps):
-        """Squared error in z-scores (run, steps, K) of free runs from one part of a trajectory after the other."""
-        if len(a) < given + steps:
-            return a.new_zeros(0, steps, a.shape[1])
-        a, u = (x.unfold(0, given + steps, steps).movedim(-1, 1).contiguous() for x in (a, u))
-        return ((self._run(a[:, :given], u, steps) - a[:, given:]) * self.scale).square()
-
 
 class Stepped(Reduced):
     """A reduced model whose step writes the ``stride`` frames that follow, told the stimulus between them.
@@ -94,7 +81,7 @@ class Stepped(Reduced):
         """Steps of a training window."""
         return self.settings.window
 
-    def _learn(self, A, U, validation, learning):
+    def _learn(self, A, U, learning):
         s, draw = self.settings, partial(self._batch, A, U)
         self.card["training"] = train(self, draw, self._loss, learning, s.rounds, s.learning_rate)
 
@@ -183,7 +170,7 @@ def judge(model, learning, given=1000, steps=2000):
         return torch.cat([x.unfold(0, span, span).movedim(-1, 1) for x in parts])
 
     pairs = [[run, to_tensor(run), told] for run, told in zip(shown.runs, shown.stimuli, strict=True)]
-    if getattr(model.settings, "tissue", False):  # each run on a tissue of its own
+    if model.anywhere:  # each run on a tissue of its own
         parts = [(model._moved(run), cut([x]), cut([u])) for run, x, u in pairs]
     else:
         parts = [(model, cut(x for _, x, _ in pairs), cut(u for *_, u in pairs))]
@@ -193,7 +180,7 @@ def judge(model, learning, given=1000, steps=2000):
         starts = (torch.zeros(len(X)) for _, X, _ in parts)
         made = [own._rollout(X[:, :given], next(starts), span - given, U) for own, X, U in parts]
         away = torch.cat([(free - X[:, given:]) / std for free, (_, X, _) in zip(made, parts, strict=True)])
-        return float(away.square().mean())
+        return float(away.square().mean().nan_to_num(nan=math.inf))
 
     return error
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from cepkit.bench.methods.reduced import Stepped, steps_of
+from cepkit.bench.methods.reduced import Stepped, judge, steps_of
 from cepkit.progress import bar
 from cepkit.surrogates.base import surrogate
 
@@ -76,24 +76,21 @@ class Readout(Stepped):
         components: int = 32  # K, principal components
         stride: int = 5  # frames that a step writes
         noise: float = 0.3  # standard deviation, on the components in training
-        given: int = 1000  # frames given on the validation part
-        horizon: int = 2000  # frames forecast on it
         seed: int = 0
 
-    validates = True
     learnt = (*Stepped.learnt, "W_out")
 
     @torch.inference_mode()
-    def _learn(self, A, U, validation, learning):
-        s, trials, shown = self.settings, [], self._shown_in_steps(A, U)
-        choices, ridges = (s.choices, s.ridges) if validation else (s.choices[:1], s.ridges[:1])
+    def _learn(self, A, U, learning):
+        s, trials, shown, error = self.settings, [], self._shown_in_steps(A, U), judge(self, learning)
+        choices, ridges = (s.choices, s.ridges) if error else (s.choices[:1], s.ridges[:1])
         for choice in bar(choices, self.name, "choice", learning.progress):
             self.choice, gram, cross, count = choice, 0.0, 0.0, 0
             for X, Y in self._samples(*shown):
                 gram, cross, count = gram + (X.T @ X).double(), cross + (X.T @ Y).double(), count + len(X)
             for penalty in ridges:
                 self.W_out = ridge(gram / count, cross / count, penalty).float().contiguous()
-                trials.append((self._error(validation, learning), choice, penalty, self.W_out))
+                trials.append((error() if error else 0.0, choice, penalty, self.W_out))
         _, self.choice, penalty, self.W_out = min(trials, key=lambda trial: trial[0])
         self.card["training"] = [{"choice": c, "ridge": p, "validation error": e} for e, c, p, _ in trials]
         self.card |= {"choice": self.choice, "ridge": penalty}
@@ -101,20 +98,8 @@ class Readout(Stepped):
     def _shown_in_steps(self, A, U):
         """What ``_samples`` is handed: frames, with some noise, stimulus and targets in steps."""
         a, u, y = blocks_of(A, U, self.settings.stride)
-        return (
-            a + self.settings.noise * torch.randn(a.shape, generator=torch.Generator().manual_seed(self.settings.seed)),
-            u,
-            y,
-        )
-
-    def _error(self, validation, learning):
-        """Mean squared error of free runs over the validation part, in z-scores; 2 at most for each run."""
-        s, errors = self.settings, []
-        for a, u in validation:
-            given = min(s.given, len(a) // 2)
-            missed = self._missed(a, u, given, min(s.horizon, len(a) - given)).mean((1, 2))
-            errors.append((missed / self.scale.square().mean()).clamp_max(2.0))
-        return float(torch.cat(errors).mean()) if errors else 0.0
+        noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(self.settings.seed))
+        return a + self.settings.noise * noise, u, y
 
     def _answer(self, a, u, read):
         memory, a, out = self._begin(a[:, :-1], u[:, :read]), a[:, -1], []
@@ -136,7 +121,7 @@ def blocks_of(A, U, stride):
     return a[:, :-1], u, y
 
 
-@surrogate("esn", "echo state network", "#CC79A7", "-", version="6ac3cde6191e3c3b", draws=True)
+@surrogate("esn", "echo state network", "#CC79A7", "-", version="2", draws=True)
 class ESN(Readout):
     """Echo state network: Jaeger and Haas 2004, doi:10.1126/science.1091277; on cardiac series Shahi et al. 2022.
 
@@ -196,7 +181,7 @@ class ESN(Readout):
         return self._seen(r, x), (reservoir, r)
 
 
-@surrogate("nvar", "NVAR", "#AA7744", "-", version="6ac3cde6191e3c3b", draws=True)
+@surrogate("nvar", "NVAR", "#AA7744", "-", version="2", draws=True)
 class NVAR(Readout):
     """Nonlinear vector autoregression: Gauthier et al. 2021, doi:10.1038/s41467-021-25801-2.
 

@@ -25,9 +25,9 @@ RHYTHMS, PHASE = (350.0, 400.0, 500.0, 650.0, 1000.0), 10.0  # cycle lengths; be
 class SolverCoarse(Surrogate):
     """:func:`cepkit.simulate` with a large time step.
 
-    A history holds four of the nineteen state variables.  So each node starts from the state of a paced cell that is
-    most like its first frame; the history is simulated, and the four variables are taken from its last frame.  To take
-    them from every frame changed the error on validation runs by less than a tenth, and cost the time of 20 forecasts.
+    A history holds four of the nineteen state variables.  So each node starts from the state of a paced cell, up to a
+    second after a stimulus, that is most like its first frame; the history is simulated, and the four are taken from
+    its last.  To take them from every frame changed the error on validation runs by less than a tenth, and cost much.
     """
 
     @dataclass(frozen=True)
