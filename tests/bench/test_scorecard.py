@@ -300,7 +300,7 @@ def test_a_stale_score_is_named(monkeypatch):
     with pytest.warns(UserWarning, match="persistence"):
         bench.kept_scorecard("paced")
     monkeypatch.setattr("cepkit.solver.VERSION", "another")
-    assert len(bench.stale("paced")) == 26
+    assert len(bench.stale("paced")) == 28
 
 
 def test_a_row_is_scored_again_only_when_something_changed(monkeypatch, tmp_path):
