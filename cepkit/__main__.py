@@ -65,7 +65,7 @@ def main(arguments=None):
         one.set_defaults(run=command)
         if command is not train:
             one.add_argument("--track", default="fixed", help=f"the data: {', '.join(bench.TRACKS)} (fixed)")
-    one.add_argument("--seeds", type=int, help="trainings of each model (1; on the track paced 5)")
+    one.add_argument("--seeds", type=int, help="trainings of each model (1; on the track paced 3)")
     one.add_argument("--model", action="append", metavar="NAME", help="one row: a name, or mypackage.module:MyModel")
     one.add_argument("--metric", action="append", choices=list(METRICS), metavar="NAME", help="one to print")
     one.add_argument("--force", action="store_true", help="score again what was scored before")
