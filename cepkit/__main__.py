@@ -72,7 +72,7 @@ def main(arguments=None):
     options = vars(parser.parse_args(arguments))
     try:
         options.pop("run")(**options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"cepkit: {error}") from error
 
 

@@ -13,14 +13,17 @@ from cepkit.fields import SPACE, UNITS, VARIABLES, in_form, in_order
 
 
 def split(trajectory, fraction=0.8):
-    """Cut a trajectory in two in time: a ``fraction`` of the past to learn from, the future to be judged by."""
+    """Cut a trajectory in two in time: a ``fraction`` to learn from, with what was noted by then, and its future."""
     trajectory = in_form(trajectory, "trajectory", time=True)
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} must lie between 0 and 1; the paper takes 0.8")
     cut = int(fraction * trajectory.sizes["time"])
     if cut == 0:
         raise ValueError(f"trajectory has {trajectory.sizes['time']} frames: too few to split by fraction={fraction!r}")
-    return trajectory.isel(time=slice(None, cut)), trajectory.isel(time=slice(cut, None))
+    past, future = trajectory.isel(time=slice(None, cut)), trajectory.isel(time=slice(cut, None))
+    if "activation_time" in past.coords:
+        past = past.isel(activation=(past.activation_time <= past.time[-1]).values)
+    return past.drop_vars(("final_state", "state"), errors="ignore"), future
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def obtain(model, fit, recipe, folder, say=lambda text: None, **card):
     for finished in folder.parent.glob(f"{checkpoint.name}-*"):
         finished.unlink()
     say(f"trained ({model.summary()})")
-    return model
+    return type(model).load(folder)  # what is judged now is what an earlier run is judged by
 
 
 def parts(golden, size):

@@ -99,13 +99,13 @@ def _arrays(fields):
 def tally(F, T):
     """Squared errors (steps, variables) of a forecast against its truth, both (steps, N, variables): means over nodes.
 
-    The same after each was taken to [-1, 1] by its own range (without one, to 0), and the variance of the truth.
+    And the same after each was taken to [-1, 1] by its own range (without one, to 0).
     """
     low, high = (np.array([f((0, 1)) for f in pair], float) for pair in ((F.min, T.min), (F.max, T.max)))
     flat = high <= low
     gain = np.where(flat, 0.0, 2 / np.where(flat, 1.0, high - low))
     own_range = _mean_square(F, T, gain, np.where(flat, 0.0, -gain * low - 1))
-    return _mean_square(F, T, np.ones(gain.shape), np.zeros(gain.shape)), own_range, T.var((0, 1), dtype=np.float64)
+    return _mean_square(F, T, np.ones(gain.shape), np.zeros(gain.shape)), own_range
 
 
 @njit(cache=True, nogil=True)

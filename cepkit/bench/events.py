@@ -13,7 +13,6 @@ NEAR = 50.0  # activations further apart than this are not the same [ms]
 UNITS = {
     "activation_error": "ms", "apd90_error": "ms", "apd90_bias": "ms", "missed": "% of the true activations",
     "spurious": "% of the true activations", "cv_error": "%", "phase_drift": "ms a beat", "systolic_error": "µM",
-    "diastolic_error": "µM", "restitution_error": "ms",
 }  # fmt: skip
 
 
@@ -49,9 +48,8 @@ def compare(truth, forecast, interval=1.0):
     """What a cardiac modeller asks of a forecast; both are Vm [mV] and Cai [mM], each (time, N), ``interval`` ms apart.
 
     By name in UNITS, NaN where there is nothing to compare.  Errors are means of absolute differences over matched
-    activations, but ``cv_error`` is that of the time a wave takes from the first node to the last, and
-    ``restitution_error`` the root mean square APD error of beats that follow the last repolarisation by less than
-    200 ms.  ``spurious`` is a number a node where there are no true activations.
+    activations, but ``cv_error`` is that of the time a wave takes from the first node to the last.  ``spurious`` is a
+    number a node where there are no true activations.
     """
     pairs = [[np.ascontiguousarray(x, np.float64) for x in pair] for pair in (truth, forecast)]
     room = 1 + max(rises(Vm) for Vm, _ in pairs)
@@ -60,10 +58,8 @@ def compare(truth, forecast, interval=1.0):
     true = int((partner > -2).sum())
     node, k = np.nonzero(partner >= 0)
     a, b = T[node, k], F[node, partner[node, k]]
-    shift, apd, *calcium = (b - a).T
+    shift, apd, systolic, _ = (b - a).T
     wave = _waves(T)[node, k]
-    before = T[node, np.maximum(k - 1, 0)]
-    early = (k > 0) & (a[:, 0] - before[:, 0] - before[:, 1] < 200)
     return {
         "activation_error": _mean(np.abs(shift)),
         "apd90_error": _mean(np.abs(apd)),
@@ -72,9 +68,7 @@ def compare(truth, forecast, interval=1.0):
         "spurious": 100 * spurious / true if true else spurious / len(T),
         "cv_error": _velocity_error(a[:, 0], b[:, 0], wave, len(T)),
         "phase_drift": _drift(shift, wave),
-        "systolic_error": 1e3 * _mean(np.abs(calcium[0])),
-        "diastolic_error": 1e3 * _mean(np.abs(calcium[1])),
-        "restitution_error": float(np.sqrt(_mean(apd[early] ** 2))),
+        "systolic_error": 1e3 * _mean(np.abs(systolic)),
     }
 
 

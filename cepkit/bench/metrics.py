@@ -45,40 +45,13 @@ class Metric(NamedTuple):
     function: Callable  # (case, number of the variable) -> value
 
 
-def valid_time(case, k, tolerance=0.4):
-    """Lead time [ms] up to which the error, in standard deviations, stays below ``tolerance``."""
-    error = np.sqrt(case.errors[0][:, k]) / case.std[k]
-    wrong = np.flatnonzero(~(error < tolerance))
-    return (wrong[0] + 1 if len(wrong) else len(error)) * case.interval
-
-
-def correlation_time(case, k, window=100.0, least=0.8):
-    """Lead time [ms] of the first window in which forecast and truth correlate by less than ``least``.
-
-    Windows in which the truth hardly varies (less than 1 mV) have no correlation and are passed over.
-    """
-    n = round(window / case.interval)
-    for at in range(0, len(case.truth) - n + 1, n):
-        a, b = (x[at : at + n, :, k].astype(np.float64).ravel() for x in (case.forecast, case.truth))
-        if b.std() > 1.0 and not (a.std() > 0 and np.corrcoef(a, b)[0, 1] >= least):
-            return at * case.interval
-    return len(case.truth) * case.interval
-
-
 #: Every metric of the scorecard by name.  One of your own is one more row.
 METRICS = {
     "z_mse": Metric("variance of the training part", VARIABLES, lambda c, k: c.mse[k] / c.std[k] ** 2),
     "rmse": Metric("mV, mM", VARIABLES, lambda c, k: np.sqrt(c.mse[k])),
-    "vrmse": Metric("spread of the truth", VARIABLES, lambda c, k: np.sqrt(c.mse[k] / max(c.errors[2][k], 1e-30))),
     "mse_published": Metric("half of the own range, squared", VARIABLES, lambda c, k: c.errors[1][:, k].mean()),
-    "valid_time": Metric("ms", VARIABLES, valid_time),
-    "correlation_time": Metric("ms", ("Vm",), correlation_time),
     **{name: Metric(unit, ("",), lambda c, k, name=name: c.physical[name]) for name, unit in events.UNITS.items()},
 }
-
-
-#: Of these more is better, and a forecast keeps what it has reached before it was not finite.
-TIMES = ("valid_time", "correlation_time")
 
 
 def case_scores(forecast, truth, std, interval):
@@ -91,9 +64,7 @@ def case_scores(forecast, truth, std, interval):
     case, number = Case(*arrays, std, interval), {v: k for k, v in enumerate(VARIABLES)}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = {(v, name): METRICS[name].function(case, number.get(v)) for v, name in rows()}
-    if np.isfinite(case.forecast).all():
-        return found
-    return failed_scores() | {key: value for key, value in found.items() if key[1] in TIMES}
+    return found if np.isfinite(case.forecast).all() else failed_scores()
 
 
 def rows():
@@ -103,5 +74,5 @@ def rows():
 
 
 def failed_scores():
-    """What a case scores whose forecast is not finite, or was never made: infinite errors, and no time at all."""
-    return {(v, name): 0.0 if name in TIMES else np.inf for v, name in rows()}
+    """What a case scores whose forecast is not finite, or was never made: infinite errors."""
+    return dict.fromkeys(rows(), np.inf)

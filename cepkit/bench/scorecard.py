@@ -1,15 +1,17 @@
 """Everybody is given the same history and stimulus, runs free, and is judged on tests that chose nothing."""
 
 import json
+import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from cepkit import solver, surrogates
-from cepkit.bench.metrics import case_scores, failed_scores
+from cepkit.bench.metrics import METRICS, case_scores, failed_scores
 from cepkit.bench.tissues import wave_scores
 from cepkit.bench.tracks import STAND_INS
 from cepkit.dataset import Scaling, to_tensor
@@ -20,9 +22,8 @@ from cepkit.runs import obtain, recipe, retrain
 from cepkit.scores import VERSION, interval_of
 from cepkit.store import data_folder, digest, kept, kept_folder, replace_file
 
+FAILURES = ValueError, ArithmeticError, ImportError  # whose words suffice
 COLUMNS = ["model", "test", "variable", "metric", "value", "low", "high"]
-MOST = 60_000  # frames of a forecast at a time
-FAILURES = ValueError, ArithmeticError, RuntimeError, ImportError  # of a model
 
 
 def entrant(row, track, seed=None, progress=True):
@@ -32,7 +33,8 @@ def entrant(row, track, seed=None, progress=True):
         return surrogates.load(held)
     if not model.trains:
         return fit(model, track, progress)
-    wanted = recipe(model, track.train.key, **({"late": track.late.key} if track.late else {}))
+    more = {"late": track.late and track.late.key, "source": _source(model)}
+    wanted = recipe(model, track.train.key, **{name: key for name, key in more.items() if key})
     folder = _folder(track) / (row if seed is None else f"{row}-{seed}").replace(":", ".")
     learn = partial(fit, track=track, progress=progress)
     return obtain(model, learn, wanted, folder, profile=track.profile, track=track.name)
@@ -42,6 +44,13 @@ def _held(row, track):
     """The kept model that stands in a row, or None."""
     name = track.kept.get(row, f"{track.name}-{row}")
     return name if track.profile != "smoke" and retrain() != "all" and name in surrogates.kept() else None
+
+
+def _source(model):
+    """A digest of the file of a model from elsewhere, whose author need not know of versions; None of our own."""
+    module = sys.modules[type(model).__module__]
+    ours = module.__name__.startswith("cepkit.") or not getattr(module, "__file__", None)
+    return None if ours else digest(Path(module.__file__).read_bytes())
 
 
 def _folder(track):
@@ -82,23 +91,25 @@ def evaluate(model, track, tests=None, name=None, progress=True, each=None):
 
 
 def _cases(models, test, std, piece):
-    """Scores, run and seed of every start of a test, of long ones piece by piece; starts that fill the memory wait."""
+    """Scores, run and seed of every start of a test, of long ones piece by piece."""
     length = piece if test.steps > 2 * piece else test.steps
     pieces = [slice(k, k + length) for k in range(0, test.steps - length + 1, length)]
     for runs in test.groups:
         (history, stimulus), truth = test.given(runs), to_tensor(test.truth(runs))
         own = np.repeat(runs, [len(test.starts[k]) for k in runs])
+        interval = float(history.time[-1] - history.time[-2])
         for seed, one in enumerate(models):
-            for some in np.array_split(np.arange(len(own)), -(-len(own) * test.steps // MOST)):
-                told = {"stimulus": stimulus.isel(start=some)}
-                free = one and to_tensor(one.rollout(history.isel(start=some), test.steps, **told))
-                for k, start in enumerate(some):
-                    for part in pieces:
-                        pair = (free[k, part], truth[start, part]) if one else ()
-                        scores = case_scores(*pair, std, one.interval) if one else failed_scores()
-                        if getattr(test.part, "sheets", None):
-                            scores = scores | wave_scores(pair, stimulus[start, test.warmup - 1 : -1])
-                        yield scores, own[start] if len(test.starts) > 1 else part.start, seed
+            for start, wanted in enumerate(truth):  # one by one: the history of another may hold this one's truth
+                told = {"stimulus": stimulus.isel(start=[start])}
+                free = one and to_tensor(one.rollout(history.isel(start=[start]), test.steps, **told))[0]
+                if one and free.shape != wanted.shape:
+                    raise ValueError(f"its forecast has the shape {tuple(free.shape)}, not {tuple(wanted.shape)}")
+                for part in pieces:
+                    pair = (free[part], wanted[part]) if one else ()
+                    scores = case_scores(*pair, std, interval) if one else failed_scores()
+                    if getattr(test.part, "sheets", None):
+                        scores = scores | wave_scores(pair, stimulus[start, test.warmup - 1 : -1][part])
+                    yield scores, own[start] if len(test.starts) > 1 else part.start, seed
 
 
 def _extremes(scores):
@@ -144,7 +155,7 @@ def cost(model, track, beats=500, many=64):
         return max(float(np.diff(np.min(pairs, 0))[0]), 0.0) * beats / (long - short) / starts
 
     times = {"beat": beat(1), "beat_of_many": beat(many) if slow < 1000 else np.nan}
-    made = {"training": model.card.get("training seconds", np.nan)} if model.trains else {"training": np.nan}
+    made = {"training": model.card.get("training seconds", np.nan) if model.trains else np.nan}
     return times | made | {"weights": model.card.get("weights", np.nan), "threads": torch.get_num_threads()}
 
 
@@ -158,17 +169,17 @@ def scorecard(track, names=None, seeds=None, progress=True, force=False):
     if seeds < 1:
         raise ValueError(f"seeds={seeds!r} must be 1 or more trainings of each model")
     tables = []
-    for name in names or track.rows:
-        file = _folder(track) / "scores" / f"{name.replace(':', '.')}-{_key(name, track, seeds)}.csv"
-        if force or not file.exists():
-            try:
+    for name in dict.fromkeys(row if ":" in row else row.replace("-", "_") for row in names or track.rows):
+        try:
+            file = _folder(track) / "scores" / f"{name.replace(':', '.')}-{_key(name, track, seeds)}.csv"
+            if force or not file.exists():
                 made = _scored(name, track, seeds, progress)
-            except FAILURES as error:  # the others are scored all the same
-                print(f"{name}: failed: {error}")
-                tables.append(pd.DataFrame([(name, "all", "", f"failed: {error}", *[np.nan] * 3)], columns=COLUMNS))
-                continue
-            replace_file(file, made.to_csv(index=False, float_format="%.5g").encode())
-        tables.append(_read(file))
+                replace_file(file, made.to_csv(index=False, float_format="%.5g").encode())
+            tables.append(_read(file))
+        except Exception as error:  # whatever a model does, the others are scored all the same
+            why = f"failed: {error if isinstance(error, FAILURES) else repr(error)}"
+            print(f"{name}: {why}")
+            tables.append(pd.DataFrame([(name, "all", "", why, *[np.nan] * 3)], columns=COLUMNS))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -177,8 +188,8 @@ def _scored(name, track, seeds, progress):
     for seed in range(1, seeds if models[0].draws else 1):
         try:
             models.append(entrant(name, track, seed, progress))
-        except FAILURES as error:
-            print(f"{name}, seed {seed}: failed: {error}")
+        except Exception as error:
+            print(f"{name}, seed {seed}: failed: {error!r}")
             models.append(None)
     table = evaluate(models, track, name=name, progress=progress)
     if not track.timed:
@@ -198,7 +209,8 @@ def _key(name, track, seeds):
     model, held = track.untrained(name), _held(name, track)
     weights = held and surrogates.read_card(kept_folder() / "models" / held)["sha256"]["weights.safetensors"]
     data = [track.train.key, track.late and track.late.key, {name: test.key for name, test in track.tests.items()}]
-    what = [model.version, model.configuration, weights, VERSION, solver.VERSION, data, seeds]
+    what = [model.version, _source(model), model.configuration, weights, VERSION, solver.VERSION, data, seeds]
+    what += [track.validation.key, track.every, track.piece, list(METRICS)]
     return digest(json.dumps(what, sort_keys=True).encode())
 
 
@@ -234,7 +246,7 @@ def stale(track="paced", profile="laptop"):
     key, rows = _content(file.with_name("keys.json")).get(file.stem, {}), list(_read(file).model.unique())
     today = {"scores": VERSION, "solver": solver.VERSION}
     if card:
-        today["data"] = card.get("made by") or card.get("data_hash")
+        today["data"] = card.get("made by")
     if any(key.get(name) != value for name, value in today.items()):
         return rows
     valid = {name for name, kind in surrogates.everyone().items() if key["models"].get(name) == kind.version}

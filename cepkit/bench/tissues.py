@@ -119,9 +119,9 @@ def wave_scores(pair, stimulus):
     Of all pairs of a node and a stimulus, per cent that fire before the next stimulus, 200 ms at most, in both
     (``propagated``), in none (``blocked``), in the truth alone (``missed waves``), in the forecast alone (``invented
     waves``); ``tips_error``, difference of the mean number of tips; ``period_error``, of the median interval [ms].
-    All are infinite without a forecast.
+    All are infinite without a finite forecast.
     """
-    if not pair:
+    if not pair or not bool(pair[0].isfinite().all()):
         return {("", name): np.inf for name in WAVES}
     F, T = (x.numpy().reshape(len(x), -1, len(VARIABLES))[..., 0] for x in pair)
     onsets = np.flatnonzero(stimulus.any(stimulus.dims[1:]).values)

@@ -29,9 +29,12 @@ def kind_of(name):
     module, _, own = str(name).partition(":")
     if own:
         try:
-            return getattr(import_module(module), own)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"name={name!r} cannot be imported ({error}); give package.module:Class") from error
+            kind = getattr(import_module(module), own)
+        except (Exception, SystemExit) as error:  # whatever somebody else's code does
+            raise ValueError(f"name={name!r} cannot be imported ({error!r}); give package.module:Class") from error
+        if not (isinstance(kind, type) and issubclass(kind, Surrogate) and kind.name):
+            raise ValueError(f"name={name!r} is no Surrogate with a name; decorate it with @surrogate(...)")
+        return kind
     known = str(name).replace("-", "_")
     if known not in registry and known not in everyone():
         raise ValueError(f"name={name!r} is no surrogate; choose from {', '.join(registry)}")

@@ -27,6 +27,8 @@ def surrogate(name, label=None, colour="#0072B2", line="-", version="1", draws=F
     """
 
     def register(kind):
+        if repr(other := registry.get(name, kind)) != repr(kind):
+            raise ValueError(f"name={name!r} is that of {other}; choose another for {kind}")
         kind.name, kind.version, kind.draws = name, version, draws
         kind.look = (label or name.replace("_", " "), colour, line)
         registry[name] = kind

@@ -82,9 +82,8 @@ class Pictures(Surrogate):
     def _moved(self, history):
         own = super()._moved(history)
         if any(len(c) % self.patch for c in own.grid.values()):
-            raise ValueError(
-                f"history: {self.name} folds squares of {self.patch} nodes, which {own.grid} is no multiple of"
-            )
+            shape = tuple(map(len, own.grid.values()))
+            raise ValueError(f"history: {self.name} folds squares of {self.patch} nodes; {shape} is no multiple")
         own._stand()
         own.ground = ground_of(history, own.shape) if self.settings.tissue else None
         return own
