@@ -15,7 +15,7 @@ BUDGET = {"all": 9000, "core": 5300, "file": 400, "function": 60}
 #: block, of second order, from tables.  In bench, which has twice its grant: rows that are built as their authors build
 #: them, the sealed exam, the track of tissue, the flow map; and the paced network (631), which stays beside the flow
 #: map, since no other network comes near the error of the solver's coarsest step in less time.
-OWED = {"all": 2188, "core": 324}
+OWED = {"all": 2199, "core": 324}
 LARGE = {"cell.py": 500, "kernel.py": 500}
 
 

@@ -172,7 +172,7 @@ def scorecard(track, names=None, seeds=None, progress=True, force=False):
     for name in dict.fromkeys(row if ":" in row else row.replace("-", "_") for row in names or track.rows):
         try:
             file = _folder(track) / "scores" / f"{name.replace(':', '.')}-{_key(name, track, seeds)}.csv"
-            if force or not file.exists():
+            if force or not _whole(file, track):
                 made = _scored(name, track, seeds, progress)
                 replace_file(file, made.to_csv(index=False, float_format="%.5g").encode())
             tables.append(_read(file))
@@ -202,6 +202,14 @@ def _scored(name, track, seeds, progress):
 def _read(file):
     table = pd.read_csv(file, keep_default_na=False, na_values=["nan", "NaN", ""], dtype={"variable": object})
     return table.fillna({"variable": ""})
+
+
+def _whole(file, track):
+    """Whether a score was kept, of all tests."""
+    try:
+        return set(track.tests) <= set(_read(file).test)
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _key(name, track, seeds):
@@ -237,7 +245,11 @@ def record(table, track, names=None):
 
 
 def _content(file):
-    return json.loads(file.read_text()) if file.exists() else {}
+    """What a JSON file holds; nothing if it is missing or damaged."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def stale(track="paced", profile="laptop"):

@@ -138,6 +138,16 @@ def test_a_dash_is_an_underscore(track, monkeypatch, tmp_path):
     assert set(bench.scorecard(track, ["last-beat"], progress=False).model) == {"last_beat"}
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "hello,world", lambda text: ""])
+def test_a_damaged_score_is_scored_again(damage, track, monkeypatch, tmp_path):
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
+    whole = bench.scorecard(track, ["persistence"], progress=False)
+    for pattern in ("persistence-*.csv", "scaling.json"):
+        (file,) = tmp_path.rglob(pattern)
+        file.write_text(damage(file.read_text()))
+    assert bench.scorecard(track, ["persistence"], progress=False).equals(whole)
+
+
 def test_a_part_of_a_run_is_another_part():
     run, _ = cep.check.toy(beats=8)
     run.attrs["data_hash"] = "same"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
-from cepkit.bench.methods.reduced import padded, thinned, train, windows
+from cepkit.bench.methods.reduced import Trained, padded, thinned, train, windows
 from cepkit.bench.methods.replay import made_on
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import AMPLITUDE, SHEET
@@ -161,7 +161,7 @@ class ConvLSTM(Pictures):
     """
 
     @dataclass(frozen=True)
-    class Settings:
+    class Settings(Trained):
         patch: int = 4  # nodes a side of the squares folded into channels; 1 where the sheet is not a multiple of it
         hidden: int = 24  # channels of the hidden state
         kernel: int = 5  # places a side that a place sees in a step; 1 where there is one place only
@@ -174,13 +174,9 @@ class ConvLSTM(Pictures):
         rounds: int = 110  # batches
         learning_rate: float = 6e-3  # highest of a one-cycle schedule
         tissue: bool = False  # whether it is told the diffusivity of each node
-        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
-        seed: int = 0
 
     configurations = {"smoke": {"hidden": 8, "seen": 10, "given": 5, "free": 5, "batch": 2, "rounds": 6}}
 
     def _network(self, channels, inputs, outputs):
-        s = self.settings
-        return ConvCell(
-            inputs, s.hidden, outputs, s.kernel if max(self.places) > 1 else 1, slice(channels, channels + s.stride)
-        )
+        s, kernel = self.settings, self.settings.kernel if max(self.places) > 1 else 1
+        return ConvCell(inputs, s.hidden, outputs, kernel, slice(channels, channels + s.stride))

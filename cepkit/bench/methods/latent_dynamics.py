@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cepkit.bench.methods.reduced import Stepped
+from cepkit.bench.methods.reduced import Stepped, Trained
 from cepkit.surrogates.base import surrogate
 
 LEAK, GAIN = 0.02, 0.2  # of a step; the leak keeps the untrained z bounded, and f may undo it
@@ -45,7 +45,7 @@ class LatentDynamics(Stepped):
     """
 
     @dataclass(frozen=True)
-    class Settings:
+    class Settings(Trained):
         components: int = 64  # K, principal components that the decoder writes
         latent: int = 48  # numbers in z
         hidden: int = 160  # units in the one hidden layer of f and of g
@@ -55,8 +55,6 @@ class LatentDynamics(Stepped):
         batch: int = 32  # windows
         rounds: int = 500  # batches
         learning_rate: float = 2e-3  # highest of a one-cycle schedule
-        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
-        seed: int = 0
 
     configurations = {"smoke": dict(components=8, latent=8, hidden=16, window=60, settle=20, batch=8, rounds=10)}
 

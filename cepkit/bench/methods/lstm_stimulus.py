@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from cepkit.bench.methods.reduced import Stepped, train
+from cepkit.bench.methods.reduced import Stepped, Trained, train
 from cepkit.surrogates.base import surrogate
 
 
@@ -50,7 +50,7 @@ class LSTMStimulus(Stepped):
     """
 
     @dataclass(frozen=True)
-    class Settings:
+    class Settings(Trained):
         components: int = 48  # K, principal components
         hidden: int = 160  # numbers in the hidden state
         stride: int = 5  # frames that a step writes
@@ -62,8 +62,6 @@ class LSTMStimulus(Stepped):
         noise: float = 0.3  # standard deviation, on the inputs of the first part
         learning_rate: float = 6e-3  # highest of the one-cycle schedule of the first part,
         last_rate: float = 3e-3  # and of the finish
-        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
-        seed: int = 0
 
     configurations = {"smoke": dict(components=6, hidden=16, window=40, settle=10, batch=4, rounds=10, finish=5)}
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cepkit.bench.methods.latent_dynamics import Dynamics
-from cepkit.bench.methods.reduced import Stepped
+from cepkit.bench.methods.reduced import Stepped, Trained
 from cepkit.surrogates.base import surrogate
 
 
@@ -41,7 +41,7 @@ class NeuralODEStimulus(Stepped):
     """
 
     @dataclass(frozen=True)
-    class Settings:
+    class Settings(Trained):
         components: int = 48  # K, principal components
         latent: int = 40  # numbers in z
         hidden: int = 128  # units in the hidden layers of f and of the decoder
@@ -54,8 +54,6 @@ class NeuralODEStimulus(Stepped):
         leak: float = 0.02  # of a step; see ForcedODE
         gain: float = 0.2
         learning_rate: float = 4e-3  # highest of a one-cycle schedule
-        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
-        seed: int = 0
 
     configurations = {"smoke": {"components": 6, "latent": 6, "hidden": 16, "recurrent": 8, "seen": 10, "window": 30,
                                 "batch": 4, "rounds": 10}}  # fmt: skip

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from cepkit.bench.methods.pod_galerkin import OnTissue
-from cepkit.bench.methods.reduced import train
+from cepkit.bench.methods.reduced import Trained, train
 from cepkit.bench.methods.replay import made_on
 from cepkit.dataset import Scaling, to_tensor
 from cepkit.fields import VARIABLES
@@ -122,7 +122,7 @@ class PhysicsAugmented(OnTissue):
     """
 
     @dataclass(frozen=True)
-    class Settings:
+    class Settings(Trained):
         dt: float = 0.2  # step of the sheet [ms]
         beat: float = 0.0  # first guess of the time constant that ends a beat [ms]; 0: that of the source
         evaluations: int = 60  # runs of the sheet that the search for its parameters may make
@@ -137,8 +137,6 @@ class PhysicsAugmented(OnTissue):
         batch: int = 2048  # pairs of a node and a frame
         rounds: int = 3000  # batches
         learning_rate: float = 5e-3
-        validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
-        seed: int = 0
 
     physics, fitted, ends = MITCHELL_SCHAEFFER, tuple(MITCHELL_SCHAEFFER), "t_close"
     span, variables = 110.0, 2  # mV for one unit of u; numbers a node, u included

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,6 +15,14 @@ from cepkit.training import Drawn, tune
 POOL = 4  # nodes a side of a patch of the stimulus: 24 x 24 nodes become 6 x 6 patches
 EVERY = 5  # frames from one that scaling and components are computed from to the next
 COUNT = 256  # components that are computed, or all if there are fewer; each method takes its first of them
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Settings of whatever :func:`train` trains."""
+
+    validations: int = 0  # how often in training the validation part is asked, for the best weights to stay
+    seed: int = 0
 
 
 class Reduced(Surrogate):
