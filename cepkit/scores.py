@@ -101,7 +101,7 @@ def tally(F, T):
 
     And the same after each was taken to [-1, 1] by its own range (without one, to 0).
     """
-    low, high = (np.array([f((0, 1)) for f in pair], float) for pair in ((F.min, T.min), (F.max, T.max)))
+    low, high = (np.array([[f(x[..., k]) for k in range(F.shape[2])] for x in (F, T)], float) for f in (np.min, np.max))
     flat = high <= low
     gain = np.where(flat, 0.0, 2 / np.where(flat, 1.0, high - low))
     own_range = _mean_square(F, T, gain, np.where(flat, 0.0, -gain * low - 1))
