@@ -230,18 +230,15 @@ def failed(table):
 
 def record(table, track, names=None):
     """Write a scorecard below the data folder, the whole one with its versions, and say where."""
-    folder, stem = data_folder() / "scorecards", f"{track.name}-{track.profile}"
+    own = "".join(f"-{name}" for name in names or ()).replace(":", ".")[:100]
+    folder, stem = data_folder() / "scorecards", f"{track.name}-{track.profile}{own}"
     if names is None:
-        file, text = folder / f"{stem}.csv", table.to_csv(index=False, float_format="%.5g")
         models = [track.untrained(row) for row in table.model.unique() if row not in failed(table)]
         key = {"scores": VERSION, "solver": solver.VERSION, "data": track.train.key}
         keys = _content(folder / "keys.json") | {stem: key | {"models": {m.name: m.version for m in models}}}
         replace_file(folder / "keys.json", json.dumps(keys, indent=1).encode())
-    else:
-        file, rows = folder / f"{stem}-{'-'.join(names)}.json".replace(":", "."), table.to_json(orient="records")
-        text = json.dumps({"track": track.name, "profile": track.profile, "rows": json.loads(rows)}, indent=1)
-    replace_file(file, text.encode())
-    return file
+    replace_file(folder / f"{stem}.csv", table.to_csv(index=False, float_format="%.5g").encode())
+    return folder / f"{stem}.csv"
 
 
 def _content(file):

@@ -56,7 +56,7 @@ def outside(tmp_path, monkeypatch):
 def test_a_model_from_outside(outside, capsys):
     main(["evaluate", "--track", "cell", "--profile", "smoke", "--model", "outside:Mean"])
     assert "outside:Mean" in capsys.readouterr().out
-    (file,) = (outside / "scorecards").glob("*.json")
+    (file,) = (outside / "scorecards").glob("cell-smoke-*.csv")
     assert "z_mse" in file.read_text()
     track = bench.make_track("cell", "smoke", progress=False)
     assert "toy_mean" in track.rows
