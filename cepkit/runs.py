@@ -15,7 +15,7 @@ from cepkit.store import data_folder, digest
 def versions():
     """Every VERSION that something kept depends on: of the solver, the scores, and each method by its name."""
     methods = {name: kind.version for name, kind in surrogates.everyone().items()}
-    return {"solver": solver.VERSION, "scores": scores.VERSION, **methods}
+    return {"solver": solver.VERSION, "adaptive": solver.LOCAL_VERSION, "scores": scores.VERSION, **methods}
 
 
 def retrain():

@@ -62,8 +62,8 @@ def apd90(duration):
 def threshold(value):
     """Check the weakest stimulus of 1 ms that makes the resting cell fire [pA/pF, its strength, a positive number]."""
     weakest = measure.capture_threshold()
-    hints = {"With this one the cell stays silent.": weakest - 0.15}
-    return answers.number(value, weakest, "pA/pF", 0.11 / weakest, hints)
+    hints, right = {"With this one the cell stays silent.": weakest - 0.05}, weakest + 0.05  # to a tenth, rounded up
+    return answers.number(value, right, "pA/pF", 0.06 / right, hints)
 
 
 def conduction_velocity(velocity):
