@@ -104,7 +104,7 @@ class Surrogate:
         ``start`` is the time of the last frame of each history [ms].  A model that reads the stimulus is also handed
         ``stimulus``, shape (start, time + steps, N): row k is the mean current between frame k and the next.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no _rollout")
 
     def _build(self):
         """Make what is random or untrained, such as ``network``."""
