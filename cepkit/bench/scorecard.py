@@ -230,7 +230,8 @@ def failed(table):
 
 def record(table, track, names=None):
     """Write a scorecard below the data folder, the whole one with its versions, and say where."""
-    own = "".join(f"-{name}" for name in names or ()).replace(":", ".")[:100]
+    own = "".join(f"-{name}" for name in names or ()).replace(":", ".")
+    own = own if len(own) < 100 else f"-{digest(own.encode())}"  # a file's name has an end
     folder, stem = data_folder() / "scorecards", f"{track.name}-{track.profile}{own}"
     if names is None:
         models = [track.untrained(row) for row in table.model.unique() if row not in failed(table)]

@@ -151,3 +151,11 @@ def test_a_part_of_a_run_is_another_part():
     protocol = cep.Protocol()
     keys = {bench.tracks.Recorded([run.isel(time=slice(n))], [protocol]).key for n in (200, 300)}
     assert len(keys) == 2 and all(json.dumps(key) for key in keys)
+
+
+def test_many_rows_have_a_file_of_their_own(track, monkeypatch, tmp_path):
+    monkeypatch.setenv("CEPKIT_DATA", str(tmp_path))
+    table = bench.scorecard(track, ["persistence"], progress=False)
+    many = [f"package.of.somebody:Model{k}" for k in range(12)]
+    files = {bench.record(table, track, names) for names in (many, many[:-1], many[:1])}
+    assert len(files) == 3 and all(file.exists() for file in files)
